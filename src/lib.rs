@@ -1,0 +1,28 @@
+//! rivvend: an event-streaming broker and every tool an operator needs for it, in one binary.
+//!
+//! # The one idea
+//! Everything durable is a partition log. Everything stateful is a replay of a partition log. Every
+//! partition has exactly one owner. Every read is a published snapshot.
+//!
+//! # Layers, bottom up
+//! Each may use those above it in this list and none below; `tests/tidy.rs` holds the exact table.
+//!
+//! * [`types`], [`limits`], [`time`], [`random`]: values, bounds, time and chance as parameters
+//! * [`record`]: what a record batch is
+//! * [`storage`]: the seam to disks
+//! * [`protocol`]: wire codecs
+//!
+//! # Absences that hold
+//! Invariant: nothing below `net` reads a clock, opens a socket or draws a random number of its own.
+//! Invariant: only `storage::file` touches the file system.
+//! Invariant: no acknowledgement leaves without the token that says its bytes are where they were
+//! promised to be.
+#![forbid(unsafe_code)]
+
+pub mod limits;
+pub mod protocol;
+pub mod random;
+pub mod record;
+pub mod storage;
+pub mod time;
+pub mod types;

@@ -1,0 +1,88 @@
+//! Every bound of the system in one place, with the relations between them checked at compile time.
+//! Sizes are bytes unless the name says otherwise. What an operator may change lives in `config`;
+//! these are the walls that configuration may not move.
+
+/// Largest frame an authenticated client may send: a request with all its record batches.
+pub const FRAME_BYTES_MAX: usize = 100 * MIB;
+/// Largest frame before the client has been admitted (preface and authentication).
+pub const FRAME_BYTES_PRE_AUTH_MAX: usize = 64 * KIB;
+/// Largest protobuf header inside a frame; the payload is bounded by the frame itself.
+pub const FRAME_HEADER_BYTES_MAX: usize = MIB;
+/// Largest record batch, whatever `topic.max_message_bytes` says.
+pub const BATCH_BYTES_MAX: usize = 64 * MIB;
+/// Default of `topic.max_message_bytes`, as in Kafka: one MiB and its batch overhead.
+pub const BATCH_BYTES_DEFAULT: usize = MIB + 12;
+/// Most records one batch may hold.
+pub const BATCH_RECORDS_MAX: usize = 1 << 20;
+/// Decompressed size a batch may reach at least, however small it was compressed.
+pub const DECOMPRESSED_BYTES_FLOOR: usize = 64 * MIB;
+/// Beyond the floor a batch may expand by this factor.
+pub const DECOMPRESSED_FACTOR: usize = 4;
+/// Largest zstd window accepted, as its base-2 logarithm: 8 MiB, what every zstd level below
+/// `--long` uses. A frame that declares more is refused before anything is allocated for it.
+pub const ZSTD_WINDOW_LOG_MAX: u32 = 23;
+/// Most headers one record may carry.
+pub const RECORD_HEADERS_MAX: usize = 10_000;
+
+/// Longest topic name, as in Kafka (the name once was a directory name there).
+pub const TOPIC_NAME_BYTES_MAX: usize = 249;
+/// Most partitions one topic may have.
+pub const TOPIC_PARTITIONS_MAX: i32 = 100_000;
+/// Most partitions of all topics together.
+pub const CLUSTER_PARTITIONS_MAX: usize = 200_000;
+/// Longest client id; longer ones are refused.
+pub const CLIENT_ID_BYTES_MAX: usize = 255;
+
+/// Requests of one connection that may be under way at once; past it the server stops reading.
+pub const CONNECTION_IN_FLIGHT_MAX: usize = 256;
+/// Bytes of requests one connection may have under way; one frame is always admitted.
+pub const CONNECTION_IN_FLIGHT_BYTES_MAX: usize = 2 * FRAME_BYTES_MAX;
+/// Streams (subscriptions, long polls) one connection may hold open.
+pub const CONNECTION_STREAMS_MAX: usize = 1_024;
+/// Bytes accepted and not yet durable over all connections of the node.
+pub const NODE_PENDING_BYTES_MAX: usize = 512 * MIB;
+/// Bytes accepted and not yet durable in one partition.
+pub const PARTITION_PENDING_BYTES_MAX: usize = 256 * MIB;
+/// Connections of all listeners together.
+pub const CONNECTIONS_MAX: usize = 16_384;
+/// Connections from one address.
+pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 4_096;
+
+/// Commands waiting for one shard.
+pub const MAILBOX_COMMANDS_MAX: usize = 4_096;
+/// Commands one holder of a shard applies before it hands the baton on, so that nobody's latency
+/// pays for everybody's work.
+pub const SHARD_DRAIN_MAX: usize = 64;
+/// Shards per core; partitions are hashed over all shards.
+pub const SHARDS_PER_CORE: usize = 4;
+/// Threads that run `fdatasync` and read what is not in the page cache.
+pub const FLUSHERS: usize = 8;
+
+/// Most partitions one produce or fetch request may name.
+pub const REQUEST_PARTITIONS_MAX: usize = 10_000;
+/// Longest a fetch may wait for data, in milliseconds.
+pub const FETCH_WAIT_MS_MAX: u32 = 300_000;
+/// Most bytes one fetch returns.
+pub const FETCH_BYTES_MAX: usize = 64 * MIB;
+/// Batch entries of one segment that a partition keeps in memory for its newest data.
+pub const INDEX_INTERVAL_BYTES: usize = 4 * KIB;
+/// Producers one partition remembers; the least recently used is forgotten first.
+pub const PRODUCERS_PER_PARTITION_MAX: usize = 10_000;
+/// Batches per producer and partition whose offsets are remembered, as in Kafka.
+pub const PRODUCER_BATCHES: usize = 5;
+
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+
+// A TLS record starts 0x16 0x03 and the native preface starts "RVN1": read as a Kafka length prefix
+// both must lie above every frame that is accepted, or the first bytes could not tell them apart.
+const _: () = assert!(FRAME_BYTES_MAX < 0x1603_0000);
+const _: () = assert!(FRAME_BYTES_MAX < u32::from_be_bytes(*b"RVN1") as usize);
+const _: () = assert!(BATCH_BYTES_MAX < FRAME_BYTES_MAX);
+const _: () = assert!(BATCH_BYTES_DEFAULT <= BATCH_BYTES_MAX);
+const _: () = assert!(FRAME_HEADER_BYTES_MAX < FRAME_BYTES_MAX);
+const _: () = assert!(FRAME_BYTES_PRE_AUTH_MAX <= FRAME_BYTES_MAX);
+const _: () = assert!(PARTITION_PENDING_BYTES_MAX >= FRAME_BYTES_MAX);
+const _: () = assert!(NODE_PENDING_BYTES_MAX >= PARTITION_PENDING_BYTES_MAX);
+const _: () = assert!(SHARD_DRAIN_MAX < MAILBOX_COMMANDS_MAX);
+const _: () = assert!(DECOMPRESSED_BYTES_FLOOR >= BATCH_BYTES_DEFAULT);

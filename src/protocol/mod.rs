@@ -1,0 +1,3 @@
+//! Wire codecs: bytes to messages and back. Pure; knows nothing that has state.
+
+pub mod error;

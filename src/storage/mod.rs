@@ -1,0 +1,261 @@
+//! The seam to disks. Everything that touches a file goes through [`Disk`], so the engine runs the
+//! same on a real file system ([`file::FileDisk`]) and on a simulated one that loses power
+//! ([`memory::MemoryDisk`]). Knows nothing of what the bytes mean.
+//!
+//! The rules that every caller follows:
+//! * create: exclusive, then [`DiskFile::sync`], then [`Disk::sync_dir`] before anything in it counts;
+//! * replace: [`Disk::replace`] (temporary file, sync, rename, directory sync);
+//! * a failed sync is final for that file: nothing may retry it, because the kernel may have dropped
+//!   the dirty pages and would report success for data that is gone.
+
+pub mod file;
+pub mod memory;
+
+use std::fmt;
+use std::io::{self, IoSlice};
+use std::os::fd::BorrowedFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Proof that a sync of a file returned success. Only [`DiskFile::sync`] makes one (through
+/// [`Synced::by_disk`], which nothing outside `storage` can call).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Synced(());
+
+impl Synced {
+    pub(in crate::storage) fn by_disk() -> Synced {
+        Synced(())
+    }
+}
+
+/// What was attempted when the disk failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    /// Creating, opening or locking a file.
+    Open,
+    /// Reading.
+    Read,
+    /// Writing.
+    Write,
+    /// `fdatasync` of a file or `fsync` of a directory.
+    Sync,
+    /// Renaming, removing, listing.
+    Directory,
+}
+
+/// A failed disk operation: what, where, why.
+#[derive(Debug, thiserror::Error)]
+#[error("{operation:?} {}: {source}", path.display())]
+pub struct StorageError {
+    /// What was attempted.
+    pub operation: Operation,
+    /// On which file or directory.
+    pub path: PathBuf,
+    /// What the system said.
+    pub source: io::Error,
+}
+
+impl StorageError {
+    /// Whether the file system or a quota had no room, which is a state and not a defect.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        matches!(
+            self.source.kind(),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+        )
+    }
+
+    /// Whether the file or directory does not exist.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        self.source.kind() == io::ErrorKind::NotFound
+    }
+}
+
+/// How a file is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Reading only.
+    Read,
+    /// Reading and writing.
+    Write,
+}
+
+/// One entry of a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// File name without its directory.
+    pub name: String,
+    /// Size in bytes; 0 for directories.
+    pub len: u64,
+    /// Whether it is a directory.
+    pub is_dir: bool,
+}
+
+/// Room on the file system that holds a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Space {
+    /// Bytes that an unprivileged process may still write.
+    pub free_bytes: u64,
+    /// Size of the file system.
+    pub total_bytes: u64,
+}
+
+/// A file system. Paths are absolute or relative to the working directory, as the caller has them.
+pub trait Disk: Send + Sync + fmt::Debug {
+    /// Creates a file that must not exist yet.
+    ///
+    /// # Errors
+    /// When it exists or the system refuses.
+    fn create(&self, path: &Path) -> Result<Arc<dyn DiskFile>, StorageError>;
+
+    /// Opens a file that exists.
+    ///
+    /// # Errors
+    /// When it does not exist or the system refuses.
+    fn open(&self, path: &Path, access: Access) -> Result<Arc<dyn DiskFile>, StorageError>;
+
+    /// Creates a directory and those above it, and makes the new entries durable.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    fn create_dir_all(&self, path: &Path) -> Result<(), StorageError>;
+
+    /// Makes creations, renames and removals in a directory durable.
+    ///
+    /// # Errors
+    /// When the sync fails, which is final.
+    fn sync_dir(&self, path: &Path) -> Result<Synced, StorageError>;
+
+    /// The entries of a directory, sorted by name.
+    ///
+    /// # Errors
+    /// When it does not exist or can not be read.
+    fn list(&self, path: &Path) -> Result<Vec<Entry>, StorageError>;
+
+    /// Renames a file or directory, replacing a file at `to`. Durable after [`Disk::sync_dir`].
+    ///
+    /// # Errors
+    /// When the system refuses.
+    fn rename(&self, from: &Path, to: &Path) -> Result<(), StorageError>;
+
+    /// Removes a file. Durable after [`Disk::sync_dir`].
+    ///
+    /// # Errors
+    /// When the system refuses.
+    fn remove(&self, path: &Path) -> Result<(), StorageError>;
+
+    /// Removes a directory with everything in it.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    fn remove_dir_all(&self, path: &Path) -> Result<(), StorageError>;
+
+    /// Room on the file system that holds `path`.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    fn space(&self, path: &Path) -> Result<Space, StorageError>;
+
+    /// Whether a file or directory exists.
+    ///
+    /// # Errors
+    /// When the system will not tell.
+    fn exists(&self, path: &Path) -> Result<bool, StorageError>;
+
+    /// The whole content of a small file. A file larger than `bytes_max` is an error, so that a
+    /// damaged directory can not fill the memory.
+    ///
+    /// # Errors
+    /// When it does not exist, is too large or can not be read.
+    fn read_small(&self, path: &Path, bytes_max: usize) -> Result<Vec<u8>, StorageError> {
+        let file = self.open(path, Access::Read)?;
+        let len = usize::try_from(file.len()?).unwrap_or(usize::MAX);
+        if len > bytes_max {
+            return Err(StorageError {
+                operation: Operation::Read,
+                path: path.to_path_buf(),
+                source: io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    format!("{len} bytes where at most {bytes_max} are expected"),
+                ),
+            });
+        }
+        let mut content = vec![0; len];
+        let read = file.read_at(0, &mut content)?;
+        content.truncate(read);
+        Ok(content)
+    }
+
+    /// Replaces a small file atomically: after a crash it holds the old or the new content.
+    ///
+    /// # Errors
+    /// When any step fails; a failed sync is final.
+    fn replace(&self, path: &Path, content: &[u8]) -> Result<Synced, StorageError> {
+        let temporary = temporary_of(path);
+        if self.exists(&temporary)? {
+            self.remove(&temporary)?;
+        }
+        let file = self.create(&temporary)?;
+        file.write_at(0, &mut [IoSlice::new(content)])?;
+        file.sync()?;
+        self.rename(&temporary, path)?;
+        self.sync_dir(path.parent().unwrap_or(Path::new(".")))
+    }
+}
+
+/// An open file. Positions are explicit, so one handle serves readers and the writer alike.
+pub trait DiskFile: Send + Sync + fmt::Debug {
+    /// Writes all of `pieces`, one after the other, starting at `at`.
+    ///
+    /// # Errors
+    /// When the system refuses; an unknown part of the bytes may have been written.
+    fn write_at(&self, at: u64, pieces: &mut [IoSlice<'_>]) -> Result<(), StorageError>;
+
+    /// Reads until `into` is full or the file ends; how many bytes were read.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    fn read_at(&self, at: u64, into: &mut [u8]) -> Result<usize, StorageError>;
+
+    /// Makes everything written before the call durable.
+    ///
+    /// # Errors
+    /// When the sync fails, which is final: it must not be tried again.
+    fn sync(&self) -> Result<Synced, StorageError>;
+
+    /// Cuts the file to `len` bytes or grows it with zeros.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    fn truncate(&self, len: u64) -> Result<(), StorageError>;
+
+    /// Size in bytes.
+    ///
+    /// # Errors
+    /// When the system will not tell.
+    fn len(&self) -> Result<u64, StorageError>;
+
+    /// Whether the file holds nothing.
+    ///
+    /// # Errors
+    /// When the system will not tell.
+    fn is_empty(&self) -> Result<bool, StorageError> {
+        Ok(self.len()? == 0)
+    }
+
+    /// Tells the system that these bytes, already durable, will not be read soon. A hint.
+    fn drop_cached(&self, at: u64, len: u64);
+
+    /// Whether both ends of the range are in memory, so that sending it would not wait for a disk.
+    fn is_cached(&self, at: u64, len: u64) -> bool;
+
+    /// The descriptor for `sendfile`, when there is a real file behind this one.
+    fn descriptor(&self) -> Option<BorrowedFd<'_>>;
+}
+
+fn temporary_of(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    name.push(".tmp");
+    path.with_file_name(name)
+}
