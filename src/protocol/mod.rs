@@ -1,3 +1,4 @@
 //! Wire codecs: bytes to messages and back. Pure; knows nothing that has state.
 
 pub mod error;
+pub mod native;
