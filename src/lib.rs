@@ -11,6 +11,8 @@
 //! * [`record`]: what a record batch is
 //! * [`storage`]: the seam to disks
 //! * [`protocol`]: wire codecs
+//! * [`telemetry`]: numbers and the log
+//! * [`net`]: the asynchronous edge
 //!
 //! # Absences that hold
 //! Invariant: nothing below `net` reads a clock, opens a socket or draws a random number of its own.
@@ -20,9 +22,11 @@
 #![forbid(unsafe_code)]
 
 pub mod limits;
+pub mod net;
 pub mod protocol;
 pub mod random;
 pub mod record;
 pub mod storage;
+pub mod telemetry;
 pub mod time;
 pub mod types;

@@ -71,6 +71,31 @@ pub const PRODUCERS_PER_PARTITION_MAX: usize = 10_000;
 /// Batches per producer and partition whose offsets are remembered, as in Kafka.
 pub const PRODUCER_BATCHES: usize = 5;
 
+/// Milliseconds within which a new connection must have said what it speaks and who it is.
+pub const HANDSHAKE_MS_MAX: u64 = 10_000;
+/// Milliseconds without a sign of life after which a connection is closed.
+pub const IDLE_MS_MAX: u64 = 600_000;
+/// Milliseconds a frame may take to arrive, plus a second for every so many bytes of it.
+pub const FRAME_ARRIVAL_MS_MAX: u64 = 30_000;
+/// Bytes per second a large frame must arrive with at least.
+pub const FRAME_ARRIVAL_BYTES_PER_SECOND_MIN: usize = MIB;
+/// Milliseconds a peer may leave an answer unread before its connection is closed.
+pub const WRITE_STALL_MS_MAX: u64 = 30_000;
+/// Bytes of answers waiting to be written past which a connection starts nothing more.
+pub const CONNECTION_OUTPUT_BYTES_MAX: usize = 4 * MIB;
+/// Bytes a connection reads, or writes, before others on its worker get their turn.
+pub const CONNECTION_TURN_BYTES: usize = MIB;
+/// Requests a connection starts before others on its worker get their turn.
+pub const CONNECTION_TURN_REQUESTS: usize = 64;
+/// Payload bytes a subscription may send before the client grants more.
+pub const STREAM_CREDIT_BYTES: u32 = 4 * MIB as u32;
+/// Longest the server pauses reading from a client that it throttles, in milliseconds.
+pub const THROTTLE_MS_MAX: u32 = 30_000;
+/// Connections the HTTP listener serves at once.
+pub const HTTP_CONNECTIONS_MAX: usize = 1_024;
+/// Topics that have series of their own among the metrics; the others share one.
+pub const TOPIC_SERIES_MAX: usize = 2_000;
+
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 

@@ -90,7 +90,7 @@ impl Answer {
     /// An answer that says the whole operation failed.
     #[must_use]
     pub fn failed(error: Error) -> Answer {
-        Answer::of(Response { error: Some(error), result: None })
+        Answer::of(Response { error: Some(error), ..Response::default() })
     }
 }
 
