@@ -8,6 +8,7 @@
 //! Each may use those above it in this list and none below; `tests/tidy.rs` holds the exact table.
 //!
 //! * [`types`], [`limits`], [`time`], [`random`]: values, bounds, time and chance as parameters
+//! * [`config`]: every key an operator may set, and where its value came from
 //! * [`record`]: what a record batch is
 //! * [`storage`]: the seam to disks
 //! * [`protocol`]: wire codecs
@@ -21,6 +22,7 @@
 //! promised to be.
 #![forbid(unsafe_code)]
 
+pub mod config;
 pub mod limits;
 pub mod net;
 pub mod protocol;
