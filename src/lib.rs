@@ -10,6 +10,7 @@
 //! * [`types`], [`limits`], [`time`], [`random`]: values, bounds, time and chance as parameters
 //! * [`config`]: every key an operator may set, and where its value came from
 //! * [`record`]: what a record batch is
+//! * [`partitioner`]: which partition a record goes to
 //! * [`storage`]: the seam to disks
 //! * [`protocol`]: wire codecs
 //! * [`telemetry`]: numbers and the log
@@ -25,6 +26,7 @@
 pub mod config;
 pub mod limits;
 pub mod net;
+pub mod partitioner;
 pub mod protocol;
 pub mod random;
 pub mod record;

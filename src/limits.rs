@@ -70,6 +70,9 @@ pub const INDEX_INTERVAL_BYTES: usize = 4 * KIB;
 pub const PRODUCERS_PER_PARTITION_MAX: usize = 10_000;
 /// Batches per producer and partition whose offsets are remembered, as in Kafka.
 pub const PRODUCER_BATCHES: usize = 5;
+/// Memory for decompressing that is kept from batch to batch; what a larger batch needed is given
+/// back.
+pub const SCRATCH_BYTES_KEPT: usize = 4 * MIB;
 
 /// Milliseconds within which a new connection must have said what it speaks and who it is.
 pub const HANDSHAKE_MS_MAX: u64 = 10_000;

@@ -2,62 +2,87 @@
 
 use std::io::IoSlice;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 
 use super::layout::{self, BatchHeader, HEADER_BYTES, STAMPED_PREFIX_BYTES, attributes};
+use super::{BatchError, Compression, Record, Records, Scratch};
 use crate::limits;
-use crate::types::{LeaderEpoch, Millis, Offset};
-
-/// Why bytes are not an acceptable batch. The wire maps give each its code.
-#[derive(Debug, thiserror::Error, PartialEq, Eq, Clone)]
-pub enum BatchError {
-    /// Fewer bytes than the batch says it has, or than a header needs.
-    #[error("the batch ends after {available} of {needed} bytes")]
-    Truncated {
-        /// Bytes that are there.
-        available: usize,
-        /// Bytes that there should be.
-        needed: usize,
-    },
-    /// The batch is larger than the topic allows.
-    #[error("the batch has {size} bytes, {limit} are allowed")]
-    TooLarge {
-        /// Bytes of the batch.
-        size: usize,
-        /// The bound it broke.
-        limit: usize,
-    },
-    /// The bytes are not those the producer made.
-    #[error("CRC-32C is {computed:#010x}, the batch says {stored:#010x}")]
-    Crc {
-        /// As the header says.
-        stored: u32,
-        /// As the bytes have it.
-        computed: u32,
-    },
-    /// A format version this broker does not speak.
-    #[error("magic {0} is not supported, only 2")]
-    Magic(i8),
-    /// A codec number without a meaning.
-    #[error("compression codec {0} is unknown")]
-    Codec(i16),
-    /// A rule of the format is broken.
-    #[error("{0}")]
-    Invalid(&'static str),
-    /// A time stamp is outside what the topic accepts.
-    #[error("timestamp {0} ms is outside what the topic accepts")]
-    Timestamp(i64),
-}
+use crate::types::{LeaderEpoch, Millis, Offset, ProducerId};
 
 /// Which batches a caller accepts, beyond those that are well formed.
+///
+/// Start from [`CheckRules::default`] (what a client may send) or [`CheckRules::internal`] (what
+/// the broker itself wrote) and change what differs.
 #[derive(Clone, Copy, Debug)]
 pub struct CheckRules {
     /// Largest batch, in bytes.
     pub bytes_max: usize,
-    /// Whether control and transactional batches may pass: replicas and recovery say yes, clients no.
+    /// Whether it comes from a log (recovery, replicas, consumers) and not from a producer: then
+    /// control batches and what compaction leaves are fine.
     pub internal: bool,
+    /// Whether a producer may send batches of a transaction.
+    pub transactional: bool,
+    /// Whether the records themselves are decompressed and read.
+    pub check_records: bool,
+    /// Whether every record needs a key, as on a compacted topic. Needs `check_records`.
+    pub keys_required: bool,
     /// Time stamps that are accepted, if they are bounded.
     pub timestamps: Option<Timestamps>,
+}
+
+impl Default for CheckRules {
+    /// What any client may send to a topic that was not configured otherwise.
+    fn default() -> CheckRules {
+        CheckRules {
+            bytes_max: limits::BATCH_BYTES_DEFAULT,
+            internal: false,
+            transactional: false,
+            check_records: true,
+            keys_required: false,
+            timestamps: None,
+        }
+    }
+}
+
+impl CheckRules {
+    /// What a log may hold. The records are not read: they were when the batch came in, and the CRC
+    /// says that they are still the same.
+    #[must_use]
+    pub fn internal() -> CheckRules {
+        CheckRules {
+            bytes_max: limits::BATCH_BYTES_MAX,
+            internal: true,
+            check_records: false,
+            ..CheckRules::default()
+        }
+    }
+
+    /// What the topic demands of a record, wherever it comes from; `index` is for the error.
+    ///
+    /// # Errors
+    /// The rule that the record breaks.
+    #[inline]
+    pub fn check_record(&self, index: i32, record: &Record<'_>) -> Result<(), BatchError> {
+        if self.internal {
+            return Ok(());
+        }
+        if self.keys_required && record.key.is_none() {
+            let rule = "has no key, which a compacted topic needs";
+            return Err(BatchError::Record { index, rule });
+        }
+        self.check_timestamp(record.timestamp)
+    }
+
+    #[inline]
+    fn check_timestamp(&self, timestamp: Millis) -> Result<(), BatchError> {
+        // -1 says that nobody knows the time; nothing else before 1970 is a time.
+        let accepted = match self.timestamps {
+            _ if timestamp.0 < 0 => timestamp.0 == -1,
+            Some(bounds) => timestamp >= bounds.earliest && timestamp <= bounds.latest,
+            None => true,
+        };
+        if accepted { Ok(()) } else { Err(BatchError::Timestamp(timestamp.0)) }
+    }
 }
 
 /// Bounds for the time stamps of records, inclusive.
@@ -78,19 +103,63 @@ pub struct CheckedBatch {
 
 impl CheckedBatch {
     /// Verifies the batch at the front of `bytes` and splits it off. On an error `bytes` is left as
-    /// it was.
+    /// it was. Whoever checks many batches keeps a [`Scratch`] and calls
+    /// [`take_with`](CheckedBatch::take_with).
     ///
     /// # Errors
     /// The first rule that the bytes break.
     pub fn take(bytes: &mut Bytes, rules: &CheckRules) -> Result<CheckedBatch, BatchError> {
-        let header = check_header(bytes, rules)?;
-        let size = header.size_bytes().ok_or(BatchError::Invalid("impossible batch length"))?;
+        CheckedBatch::take_with(bytes, rules, &mut Scratch::default())
+    }
+
+    /// As [`take`](CheckedBatch::take), decompressing into `scratch`.
+    ///
+    /// Some producers leave the largest time stamp unset. Retention and lookups by time trust it,
+    /// so a wrong one is put right here, as Kafka does, at the price of copying the batch.
+    ///
+    /// # Errors
+    /// The first rule that the bytes break.
+    pub fn take_with(
+        bytes: &mut Bytes,
+        rules: &CheckRules,
+        scratch: &mut Scratch,
+    ) -> Result<CheckedBatch, BatchError> {
+        let (header, size) = check_header(bytes, rules)?;
         let computed = layout::crc32c(&bytes[layout::ATTRIBUTES_AT..size]);
         if computed != header.crc {
             return Err(BatchError::Crc { stored: header.crc, computed });
         }
-        check_counts(&header, rules)?;
-        Ok(CheckedBatch { header, bytes: bytes.split_to(size) })
+        check_fields(&header, rules)?;
+        let batch = CheckedBatch { header, bytes: bytes.slice(..size) };
+        let newest = match rules.check_records {
+            true => batch.check_records(rules, scratch)?,
+            false => header.max_timestamp,
+        };
+        bytes.advance(size);
+        if rules.internal || newest == header.max_timestamp {
+            return Ok(batch);
+        }
+        Ok(batch.with_header(BatchHeader { max_timestamp: newest, ..header }))
+    }
+
+    /// Makes a batch of `header` and `bytes`, which are room for the header and then the records as
+    /// they are stored. Length and CRC are filled in.
+    pub(super) fn seal(mut header: BatchHeader, mut bytes: Vec<u8>) -> CheckedBatch {
+        assert!(bytes.len() >= HEADER_BYTES, "there is room for the header");
+        assert!(bytes.len() <= limits::BATCH_BYTES_MAX, "a batch we build is one we accept");
+        header.batch_length = (bytes.len() - layout::LENGTH_OVERHEAD) as i32;
+        bytes[..HEADER_BYTES].copy_from_slice(&header.encode());
+        header.crc = layout::crc32c(&bytes[layout::ATTRIBUTES_AT..]);
+        bytes[layout::CRC_AT..layout::ATTRIBUTES_AT].copy_from_slice(&header.crc.to_be_bytes());
+        CheckedBatch { header, bytes: bytes.into() }
+    }
+
+    /// The batch as it lies in a topic whose records bear the time of their append. Copies it.
+    #[must_use]
+    pub fn with_append_time(self, now: Millis) -> CheckedBatch {
+        let attributes = self.header.attributes | attributes::LOG_APPEND_TIME;
+        let header = BatchHeader { attributes, max_timestamp: now.0, ..self.header };
+        self.with_header(header)
     }
 
     /// The fixed header.
@@ -111,6 +180,22 @@ impl CheckedBatch {
         &self.bytes[HEADER_BYTES..]
     }
 
+    /// How the records are compressed.
+    #[must_use]
+    pub fn compression(&self) -> Compression {
+        let codec = Compression::from_codec(self.header.attributes & attributes::CODEC);
+        codec.expect("no batch is checked whose codec is unknown")
+    }
+
+    /// The records, one after the other, decompressed into `scratch` if they need to be. Records of
+    /// a batch that was only checked by its CRC may still turn out to be malformed.
+    ///
+    /// # Errors
+    /// When the records can not be decompressed.
+    pub fn records<'a>(&'a self, scratch: &'a mut Scratch) -> Result<Records<'a>, BatchError> {
+        Ok(Records::new(&self.header, scratch.expand(self.compression(), self.body())?))
+    }
+
     /// Gives the batch its place in the log.
     #[must_use]
     pub fn stamp(self, base_offset: Offset, leader_epoch: LeaderEpoch) -> StampedBatch {
@@ -126,6 +211,30 @@ impl CheckedBatch {
     pub fn keep_stamp(self) -> StampedBatch {
         let (offset, epoch) = (self.header.base_offset, self.header.leader_epoch);
         self.stamp(offset, epoch)
+    }
+
+    fn with_header(&self, header: BatchHeader) -> CheckedBatch {
+        CheckedBatch::seal(header, self.bytes.to_vec())
+    }
+
+    /// Reads every record and returns the largest time stamp.
+    fn check_records(&self, rules: &CheckRules, scratch: &mut Scratch) -> Result<i64, BatchError> {
+        let mut newest = -1;
+        let mut expected = 0;
+        for record in self.records(scratch)? {
+            let record = record?;
+            let index = expected;
+            rules.check_record(index, &record)?;
+            if !rules.internal && record.offset_delta != index {
+                return Err(BatchError::Record {
+                    index,
+                    rule: "is not at the offset of its place",
+                });
+            }
+            newest = newest.max(record.timestamp.0);
+            expected += 1;
+        }
+        Ok(newest)
     }
 }
 
@@ -149,6 +258,12 @@ impl StampedBatch {
     #[must_use]
     pub fn slices(&self) -> [IoSlice<'_>; 2] {
         [IoSlice::new(&self.prefix), IoSlice::new(&self.rest)]
+    }
+
+    /// The batch in one piece. Copies it: for tests and for small batches.
+    #[must_use]
+    pub fn to_bytes(&self) -> Bytes {
+        [&self.prefix, self.rest.as_ref()].concat().into()
     }
 
     /// Size on disk and on the wire.
@@ -176,7 +291,7 @@ impl StampedBatch {
     }
 }
 
-fn check_header(bytes: &[u8], rules: &CheckRules) -> Result<BatchHeader, BatchError> {
+fn check_header(bytes: &[u8], rules: &CheckRules) -> Result<(BatchHeader, usize), BatchError> {
     let truncated = |needed| BatchError::Truncated { available: bytes.len(), needed };
     // Old formats keep magic at the same place, so it is read before the rest is trusted.
     if let Some(&magic) = bytes.get(layout::MAGIC_AT)
@@ -185,7 +300,7 @@ fn check_header(bytes: &[u8], rules: &CheckRules) -> Result<BatchHeader, BatchEr
         return Err(BatchError::Magic(magic as i8));
     }
     let header = BatchHeader::parse(bytes).ok_or_else(|| truncated(HEADER_BYTES))?;
-    let size = header.size_bytes().ok_or(BatchError::Invalid("impossible batch length"))?;
+    let size = header.size_bytes().ok_or(BatchError::Invalid("the batch length is impossible"))?;
     let limit = rules.bytes_max.min(limits::BATCH_BYTES_MAX);
     if size > limit {
         return Err(BatchError::TooLarge { size, limit });
@@ -193,43 +308,61 @@ fn check_header(bytes: &[u8], rules: &CheckRules) -> Result<BatchHeader, BatchEr
     if size > bytes.len() {
         return Err(truncated(size));
     }
-    Ok(header)
+    Ok((header, size))
 }
 
-fn check_counts(header: &BatchHeader, rules: &CheckRules) -> Result<(), BatchError> {
-    if header.attributes & !attributes::KNOWN != 0 {
-        return Err(BatchError::Invalid("attribute bits without a meaning are set"));
-    }
+fn check_fields(header: &BatchHeader, rules: &CheckRules) -> Result<(), BatchError> {
     let codec = header.attributes & attributes::CODEC;
-    if codec > 4 {
+    if Compression::from_codec(codec).is_none() {
         return Err(BatchError::Codec(codec));
     }
-    if header.records_count < 0 || header.last_offset_delta < 0 {
-        return Err(BatchError::Invalid("record count and last offset delta are not negative"));
+    require(
+        header.attributes & !attributes::KNOWN == 0,
+        "attribute bits without a meaning are set",
+    )?;
+    require(header.records_count >= 0, "the record count is negative")?;
+    require(header.last_offset_delta >= 0, "the last offset delta is negative")?;
+    require(
+        header.records_count as usize <= limits::BATCH_RECORDS_MAX,
+        "the batch has more records than a batch may hold",
+    )?;
+    require(
+        header.records_count - 1 <= header.last_offset_delta,
+        "the batch has more records than offsets",
+    )?;
+    if rules.internal { Ok(()) } else { check_produced(header, rules) }
+}
+
+/// What holds for batches as producers send them.
+fn check_produced(header: &BatchHeader, rules: &CheckRules) -> Result<(), BatchError> {
+    require(!header.is_control(), "only the broker writes control batches")?;
+    require(
+        rules.transactional || !header.is_transactional(),
+        "the batch claims to be part of a transaction",
+    )?;
+    require(
+        header.attributes & attributes::DELETE_HORIZON == 0,
+        "only compaction sets a delete horizon",
+    )?;
+    if header.attributes & attributes::LOG_APPEND_TIME != 0 {
+        return Err(BatchError::TimestampType);
     }
-    if header.records_count as usize > limits::BATCH_RECORDS_MAX {
-        return Err(BatchError::Invalid("more records than a batch may hold"));
+    require(header.records_count > 0, "the batch has no records")?;
+    require(
+        header.last_offset_delta == header.records_count - 1,
+        "the last offset delta is not record count - 1",
+    )?;
+    require(header.producer_id >= ProducerId::NONE, "the producer id is below -1")?;
+    if let Some((_, epoch, sequence)) = header.producer() {
+        require(epoch.0 >= 0, "a producer id without a producer epoch")?;
+        require(sequence.0 >= 0, "a producer id without a sequence")?;
     }
-    if rules.internal {
-        return Ok(());
-    }
-    if header.is_control() || header.is_transactional() {
-        return Err(BatchError::Invalid("only the broker writes control batches"));
-    }
-    if header.records_count == 0 || header.last_offset_delta != header.records_count - 1 {
-        return Err(BatchError::Invalid("last offset delta is not record count - 1"));
-    }
-    match rules.timestamps {
-        Some(bounds) => check_timestamps(header, bounds),
-        None => Ok(()),
+    match rules.check_records {
+        true => Ok(()),
+        false => rules.check_timestamp(Millis(header.max_timestamp)),
     }
 }
 
-fn check_timestamps(header: &BatchHeader, bounds: Timestamps) -> Result<(), BatchError> {
-    for timestamp in [header.base_timestamp, header.max_timestamp] {
-        if timestamp < bounds.earliest.0 || timestamp > bounds.latest.0 {
-            return Err(BatchError::Timestamp(timestamp));
-        }
-    }
-    Ok(())
+fn require(holds: bool, rule: &'static str) -> Result<(), BatchError> {
+    if holds { Ok(()) } else { Err(BatchError::Invalid(rule)) }
 }

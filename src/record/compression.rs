@@ -1,0 +1,298 @@
+//! The codecs of batch bodies, in the framings that Kafka's clients write and read: gzip members,
+//! snappy blocks in xerial's framing or bare, LZ4 frames and zstd frames.
+//!
+//! Decompression trusts nothing that a stream declares: output is written piece by piece until it
+//! ends or exceeds its cap, zstd windows are capped, and snappy, whose blocks declare their size up
+//! front, may declare no more than its format can expand to.
+
+use std::fmt;
+use std::io::{self, BufRead, Read, Write};
+use std::str::FromStr;
+
+use super::BatchError;
+use crate::limits;
+
+/// How the records of a batch are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Compression {
+    /// Not at all.
+    #[default]
+    None,
+    /// RFC 1952; several members in a row count as one stream.
+    Gzip,
+    /// Snappy blocks in xerial's framing, as Kafka writes them; bare blocks are read, too.
+    Snappy,
+    /// One LZ4 frame.
+    Lz4,
+    /// RFC 8878; several frames in a row count as one stream.
+    Zstd,
+}
+
+impl Compression {
+    /// Every codec, in order of their numbers.
+    pub const ALL: [Compression; 5] = [
+        Compression::None,
+        Compression::Gzip,
+        Compression::Snappy,
+        Compression::Lz4,
+        Compression::Zstd,
+    ];
+
+    /// The number in the attributes of a batch.
+    #[must_use]
+    pub const fn codec(self) -> i16 {
+        match self {
+            Compression::None => 0,
+            Compression::Gzip => 1,
+            Compression::Snappy => 2,
+            Compression::Lz4 => 3,
+            Compression::Zstd => 4,
+        }
+    }
+
+    /// The codec with this number, if there is one.
+    #[must_use]
+    pub fn from_codec(codec: i16) -> Option<Compression> {
+        Compression::ALL.into_iter().find(|one| one.codec() == codec)
+    }
+
+    /// The name in configuration and on the command line.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Compression::None => "none",
+            Compression::Gzip => "gzip",
+            Compression::Snappy => "snappy",
+            Compression::Lz4 => "lz4",
+            Compression::Zstd => "zstd",
+        }
+    }
+
+    /// The compressed form of `input`. A level outside the codec's range counts as the nearest one
+    /// inside; snappy and LZ4 have none.
+    #[must_use]
+    pub fn compress(&self, level: Option<i32>, input: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.compress_into(level, input, &mut out);
+        out
+    }
+
+    /// Appends the compressed form of `input`.
+    pub(super) fn compress_into(self, level: Option<i32>, input: &[u8], out: &mut Vec<u8>) {
+        match self {
+            Compression::None => out.extend_from_slice(input),
+            Compression::Gzip => compress_gzip(level, input, out),
+            Compression::Snappy => xerial::compress(input, out),
+            Compression::Lz4 => compress_lz4(input, out),
+            Compression::Zstd => compress_zstd(level, input, out),
+        }
+    }
+
+    /// Replaces the content of `out` with what `input` expands to, if that is at most `cap` bytes.
+    /// `out` never grows far beyond what was really written to it.
+    ///
+    /// # Errors
+    /// [`BatchError::Expansion`] beyond the cap, [`BatchError::Decompress`] when the stream is
+    /// damaged, ends early or is followed by something else.
+    pub fn decompress_into(
+        &self,
+        input: &[u8],
+        cap: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<(), BatchError> {
+        out.clear();
+        let done = match self {
+            Compression::None => append(input, cap, out),
+            Compression::Gzip => drain(flate2::bufread::MultiGzDecoder::new(input), cap, out),
+            Compression::Snappy => xerial::decompress(input, cap, out),
+            Compression::Lz4 => decompress_lz4(input, cap, out),
+            Compression::Zstd => decompress_zstd(input, cap, out),
+        };
+        done.map_err(|problem| match problem {
+            Problem::Cap => BatchError::Expansion { limit: cap },
+            Problem::Damaged => BatchError::Decompress(*self),
+        })
+    }
+}
+
+impl fmt::Display for Compression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for Compression {
+    type Err = UnknownCompression;
+
+    fn from_str(text: &str) -> Result<Compression, UnknownCompression> {
+        let found = Compression::ALL.into_iter().find(|one| one.as_str() == text);
+        found.ok_or_else(|| UnknownCompression(text.to_owned()))
+    }
+}
+
+/// A name that no codec has.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("unknown compression {0:?}: none, gzip, snappy, lz4 or zstd")]
+pub struct UnknownCompression(String);
+
+/// Most bytes that `compressed` bytes of a batch may expand to.
+#[must_use]
+pub(super) fn expansion_max(compressed: usize) -> usize {
+    compressed.saturating_mul(limits::DECOMPRESSED_FACTOR).max(limits::DECOMPRESSED_BYTES_FLOOR)
+}
+
+/// Why a stream was given up.
+enum Problem {
+    Cap,
+    Damaged,
+}
+
+impl From<io::Error> for Problem {
+    fn from(_: io::Error) -> Problem {
+        Problem::Damaged
+    }
+}
+
+fn append(piece: &[u8], cap: usize, out: &mut Vec<u8>) -> Result<(), Problem> {
+    if piece.len() > cap.saturating_sub(out.len()) {
+        return Err(Problem::Cap);
+    }
+    out.extend_from_slice(piece);
+    Ok(())
+}
+
+fn drain(reader: impl Read, cap: usize, out: &mut Vec<u8>) -> Result<(), Problem> {
+    // One byte more than is allowed tells a stream that ends at the cap from one that goes on.
+    reader.take(cap as u64 + 1).read_to_end(out)?;
+    if out.len() > cap { Err(Problem::Cap) } else { Ok(()) }
+}
+
+fn compress_gzip(level: Option<i32>, input: &[u8], out: &mut Vec<u8>) {
+    let level = level.map_or(flate2::Compression::default(), |level| {
+        flate2::Compression::new(level.clamp(0, 9) as u32)
+    });
+    let mut encoder = flate2::write::GzEncoder::new(out, level);
+    let done = encoder.write_all(input).and_then(|()| encoder.finish());
+    done.expect("writing to memory does not fail");
+}
+
+fn compress_lz4(input: &[u8], out: &mut Vec<u8>) {
+    let mut encoder = lz4_flex::frame::FrameEncoder::new(out);
+    encoder.write_all(input).expect("writing to memory does not fail");
+    encoder.finish().expect("writing to memory does not fail");
+}
+
+fn decompress_lz4(input: &[u8], cap: usize, out: &mut Vec<u8>) -> Result<(), Problem> {
+    const MAGIC: [u8; 4] = 0x184D_2204_u32.to_le_bytes();
+    if !input.starts_with(&MAGIC) {
+        return Err(Problem::Damaged);
+    }
+    let source = Tail { bytes: input, starved: false };
+    let mut decoder = lz4_flex::frame::FrameDecoder::new(source);
+    loop {
+        let piece = decoder.fill_buf()?;
+        if piece.is_empty() {
+            break;
+        }
+        append(piece, cap, out)?;
+        let length = piece.len();
+        decoder.consume(length);
+    }
+    // The decoder takes a missing end mark for the end. Kafka's readers stop after one frame.
+    let source = decoder.get_ref();
+    if source.starved || !source.bytes.is_empty() { Err(Problem::Damaged) } else { Ok(()) }
+}
+
+/// A slice as a reader that remembers whether more was asked of it than it had.
+struct Tail<'a> {
+    bytes: &'a [u8],
+    starved: bool,
+}
+
+impl Read for Tail<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.starved |= buffer.len() > self.bytes.len();
+        self.bytes.read(buffer)
+    }
+}
+
+fn compress_zstd(level: Option<i32>, input: &[u8], out: &mut Vec<u8>) {
+    let level = level.unwrap_or(zstd::DEFAULT_COMPRESSION_LEVEL);
+    let range = zstd::compression_level_range();
+    let level = level.clamp(*range.start(), *range.end());
+    let mut encoder = zstd::bulk::Compressor::new(level).expect("the level is within the range");
+    if level > 19 {
+        // These levels would use windows that readers, this broker among them, refuse.
+        let window = zstd::zstd_safe::CParameter::WindowLog(limits::ZSTD_WINDOW_LOG_MAX);
+        encoder.set_parameter(window).expect("zstd knows windows of this size");
+    }
+    let packed = encoder.compress(input).expect("memory for the worst case was reserved");
+    out.extend_from_slice(&packed);
+}
+
+fn decompress_zstd(input: &[u8], cap: usize, out: &mut Vec<u8>) -> Result<(), Problem> {
+    if input.is_empty() {
+        return Err(Problem::Damaged);
+    }
+    let mut decoder = zstd::stream::read::Decoder::with_buffer(input)?;
+    decoder.window_log_max(limits::ZSTD_WINDOW_LOG_MAX)?;
+    drain(decoder, cap, out)
+}
+
+/// Snappy as Kafka frames it, after xerial's snappy-java: sixteen bytes of header, then blocks of a
+/// big-endian length and that many bytes of raw snappy. A header may turn up again where a block
+/// could, which is how concatenated streams look.
+mod xerial {
+    use super::Problem;
+
+    const HEADER: [u8; 16] = *b"\x82SNAPPY\0\0\0\0\x01\0\0\0\x01";
+    const MAGIC: &[u8] = HEADER.split_at(8).0;
+    /// What snappy-java and with it Kafka puts into one block.
+    const BLOCK_BYTES: usize = 32 * 1024;
+    /// A raw block expands most by copies of 64 bytes that take three.
+    const EXPANSION: usize = 22;
+
+    pub(super) fn compress(input: &[u8], out: &mut Vec<u8>) {
+        out.extend_from_slice(&HEADER);
+        let mut encoder = snap::raw::Encoder::new();
+        for block in input.chunks(BLOCK_BYTES) {
+            let packed = encoder.compress_vec(block).expect("a block is far below 4 GiB");
+            out.extend_from_slice(&(packed.len() as u32).to_be_bytes());
+            out.extend_from_slice(&packed);
+        }
+    }
+
+    pub(super) fn decompress(input: &[u8], cap: usize, out: &mut Vec<u8>) -> Result<(), Problem> {
+        if !input.starts_with(MAGIC) {
+            return expand(input, cap, out);
+        }
+        let mut rest = input;
+        while !rest.is_empty() {
+            if rest.starts_with(MAGIC) {
+                rest = rest.get(HEADER.len()..).ok_or(Problem::Damaged)?;
+                continue;
+            }
+            let (length, after) = rest.split_first_chunk().ok_or(Problem::Damaged)?;
+            let length = u32::from_be_bytes(*length) as usize;
+            let (block, after) = after.split_at_checked(length).ok_or(Problem::Damaged)?;
+            expand(block, cap, out)?;
+            rest = after;
+        }
+        Ok(())
+    }
+
+    fn expand(block: &[u8], cap: usize, out: &mut Vec<u8>) -> Result<(), Problem> {
+        let declared = snap::raw::decompress_len(block).map_err(|_| Problem::Damaged)?;
+        if declared > cap.saturating_sub(out.len()) {
+            return Err(Problem::Cap);
+        }
+        if declared > block.len().saturating_mul(EXPANSION) {
+            return Err(Problem::Damaged);
+        }
+        let at = out.len();
+        out.resize(at + declared, 0);
+        let mut decoder = snap::raw::Decoder::new();
+        let written = decoder.decompress(block, &mut out[at..]).map_err(|_| Problem::Damaged)?;
+        if written == declared { Ok(()) } else { Err(Problem::Damaged) }
+    }
+}

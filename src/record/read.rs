@@ -1,0 +1,210 @@
+//! Reading what is in batches: records in place, records as values of their own, and batches one
+//! after the other. Bytes that are malformed end the reading with an error, never with a panic.
+
+use bytes::Bytes;
+
+use super::body::{self, RECORD_BYTES_MIN, Record};
+use super::compression::expansion_max;
+use super::layout::{BatchHeader, HEADER_BYTES, attributes};
+use super::{BatchError, CheckRules, CheckedBatch, Compression};
+use crate::limits;
+use crate::types::{Millis, Offset};
+
+/// Room to decompress into, to be kept from batch to batch.
+#[derive(Debug, Default)]
+pub struct Scratch(Vec<u8>);
+
+impl Scratch {
+    pub(super) fn expand<'a>(
+        &'a mut self,
+        compression: Compression,
+        body: &'a [u8],
+    ) -> Result<&'a [u8], BatchError> {
+        if compression == Compression::None {
+            return Ok(body);
+        }
+        if self.0.capacity() > limits::SCRATCH_BYTES_KEPT {
+            self.0 = Vec::new();
+        }
+        // Compaction may leave a batch that only remembers its offsets and its producer.
+        if body.is_empty() {
+            return Ok(body);
+        }
+        compression.decompress_into(body, expansion_max(body.len()), &mut self.0)?;
+        Ok(&self.0)
+    }
+}
+
+/// The records of one batch. Ends after the first error.
+#[derive(Clone, Debug)]
+pub struct Records<'a> {
+    rest: &'a [u8],
+    index: i32,
+    count: i32,
+    /// Offset deltas ascend from here and stay below the end.
+    next_delta: i32,
+    last_delta: i32,
+    base_timestamp: i64,
+    append_time: Option<Millis>,
+}
+
+impl<'a> Records<'a> {
+    pub(super) fn new(header: &BatchHeader, expanded: &'a [u8]) -> Records<'a> {
+        let by_broker = header.attributes & attributes::LOG_APPEND_TIME != 0;
+        Records {
+            rest: expanded,
+            index: 0,
+            count: header.records_count,
+            next_delta: 0,
+            last_delta: header.last_offset_delta,
+            base_timestamp: header.base_timestamp,
+            append_time: by_broker.then_some(Millis(header.max_timestamp)),
+        }
+    }
+
+    fn take(&mut self) -> Result<Record<'a>, BatchError> {
+        let index = self.index;
+        let broken = |rule| BatchError::Record { index, rule };
+        let mut record = body::take_record(&mut self.rest).map_err(broken)?;
+        if record.offset_delta < self.next_delta || record.offset_delta > self.last_delta {
+            return Err(broken("is not at the offset of its place"));
+        }
+        record.timestamp = match self.append_time {
+            Some(appended) => appended,
+            None => add(self.base_timestamp, record.timestamp)?,
+        };
+        self.next_delta = record.offset_delta.saturating_add(1);
+        self.index += 1;
+        Ok(record)
+    }
+
+    fn end(&mut self) -> Option<BatchError> {
+        let left = std::mem::take(&mut self.rest);
+        (!left.is_empty()).then_some(BatchError::Invalid("bytes follow the last record"))
+    }
+}
+
+impl<'a> Iterator for Records<'a> {
+    type Item = Result<Record<'a>, BatchError>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.index == self.count {
+            return self.end().map(Err);
+        }
+        let record = self.take();
+        if record.is_err() {
+            self.index = self.count;
+            self.rest = &[];
+        }
+        Some(record)
+    }
+}
+
+fn add(base: i64, delta: Millis) -> Result<Millis, BatchError> {
+    let sum = base.checked_add(delta.0).map(Millis);
+    sum.ok_or(BatchError::Timestamp(if delta.0 < 0 { i64::MIN } else { i64::MAX }))
+}
+
+/// A record that stands for itself. Uncompressed, key and value share the batch's memory: copy them
+/// to keep few of many.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnedRecord {
+    /// Position in the partition.
+    pub offset: Offset,
+    /// When it was made or, where the topic says so, appended.
+    pub timestamp: Millis,
+    /// What partitioning and compaction go by.
+    pub key: Option<Bytes>,
+    /// The content; `None` is a tombstone on a compacted topic.
+    pub value: Option<Bytes>,
+    /// Names and values that travel with the record, in their order.
+    pub headers: Vec<(String, Option<Bytes>)>,
+}
+
+/// All records of a batch as values of their own. Those of a control batch are markers and not data:
+/// see [`Marker`](super::Marker).
+///
+/// # Errors
+/// When they can not be decompressed or one is malformed.
+pub fn decode_records(batch: &CheckedBatch) -> Result<Vec<OwnedRecord>, BatchError> {
+    let expanded = expand(batch)?;
+    let share = |piece: &[u8]| expanded.slice_ref(piece);
+    let header = batch.header();
+    let room = (header.records_count.max(0) as usize).min(expanded.len() / RECORD_BYTES_MIN);
+    let mut records = Vec::with_capacity(room);
+    for record in Records::new(header, &expanded) {
+        let record = record?;
+        let headers = record.headers().map(|(name, value)| (name.to_owned(), value.map(share)));
+        records.push(OwnedRecord {
+            offset: absolute(header, &record)?,
+            timestamp: record.timestamp,
+            key: record.key.map(share),
+            value: record.value.map(share),
+            headers: headers.collect(),
+        });
+    }
+    Ok(records)
+}
+
+fn expand(batch: &CheckedBatch) -> Result<Bytes, BatchError> {
+    if batch.compression() == Compression::None {
+        return Ok(batch.bytes().slice(HEADER_BYTES..));
+    }
+    let mut scratch = Scratch::default();
+    scratch.expand(batch.compression(), batch.body())?;
+    Ok(scratch.0.into())
+}
+
+fn absolute(header: &BatchHeader, record: &Record<'_>) -> Result<Offset, BatchError> {
+    let offset = header.base_offset.0.checked_add(i64::from(record.offset_delta));
+    offset.map(Offset).ok_or(BatchError::Invalid("the offsets go beyond the last one there is"))
+}
+
+/// The batches that lie one after the other in some bytes. Ends after the first error.
+#[derive(Clone, Debug)]
+pub struct Batches {
+    bytes: Bytes,
+    rules: CheckRules,
+    partial_tail: bool,
+}
+
+impl Batches {
+    /// Batches as they come out of a log: nothing but whole ones.
+    #[must_use]
+    pub fn new(bytes: Bytes) -> Batches {
+        Batches::with_rules(bytes, CheckRules::internal())
+    }
+
+    /// Batches that obey `rules`.
+    #[must_use]
+    pub fn with_rules(bytes: Bytes, rules: CheckRules) -> Batches {
+        Batches { bytes, rules, partial_tail: false }
+    }
+
+    /// Ends quietly before a batch that is not whole, as a Kafka broker may leave one at the end of
+    /// what it answers.
+    #[must_use]
+    pub fn allow_partial_tail(mut self) -> Batches {
+        self.partial_tail = true;
+        self
+    }
+}
+
+impl Iterator for Batches {
+    type Item = Result<CheckedBatch, BatchError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.bytes.is_empty() {
+            return None;
+        }
+        match CheckedBatch::take(&mut self.bytes, &self.rules) {
+            Ok(batch) => Some(Ok(batch)),
+            Err(problem) => {
+                self.bytes.clear();
+                let partial = matches!(problem, BatchError::Truncated { .. });
+                (!(partial && self.partial_tail)).then_some(Err(problem))
+            }
+        }
+    }
+}
