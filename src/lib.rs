@@ -12,6 +12,7 @@
 //! * [`record`]: what a record batch is
 //! * [`partitioner`]: which partition a record goes to
 //! * [`storage`]: the seam to disks
+//! * [`machine`], [`metadata`]: state as a fold over records; the cluster's topics and nodes
 //! * [`protocol`]: wire codecs
 //! * [`telemetry`]: numbers and the log
 //! * [`net`]: the asynchronous edge
@@ -25,6 +26,8 @@
 
 pub mod config;
 pub mod limits;
+pub mod machine;
+pub mod metadata;
 pub mod net;
 pub mod partitioner;
 pub mod protocol;

@@ -99,6 +99,12 @@ pub const HTTP_CONNECTIONS_MAX: usize = 1_024;
 /// Topics that have series of their own among the metrics; the others share one.
 pub const TOPIC_SERIES_MAX: usize = 2_000;
 
+/// Deleted topics that may wait for their files to go; past it nothing more is deleted until some
+/// are gone.
+pub const DELETED_TOPICS_MAX: usize = 100_000;
+/// Producer ids that are reserved at once.
+pub const PRODUCER_ID_BLOCK_MAX: u32 = 1_000_000;
+
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 

@@ -1,0 +1,492 @@
+//! Every setting a topic may have: name, type, unit, default, what it does, what is valid. One table
+//! from which validation, effective values, typed settings and every listing derive. Knows nothing
+//! of protocols or configuration files.
+//!
+//! A key stands here only when the broker honours it. Keys and values that Kafka has and this build
+//! does not honour are refused with the reason, because a setting that is accepted and ignored is a
+//! promise broken later.
+//!
+//! A value comes from the first of: the topic itself, the cluster-wide default set at run time, the
+//! default from this node's configuration file, the table.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::limits;
+use crate::types::Durability;
+
+mod change;
+mod table;
+
+pub use change::{Change, Changes, change};
+pub use table::{KEYS, UNSUPPORTED};
+
+/// One setting.
+#[derive(Debug)]
+pub struct Key {
+    /// Its name on a topic, Kafka's where Kafka has it.
+    pub name: &'static str,
+    /// The name of the broker-wide default for it, as in Kafka.
+    pub broker_name: &'static str,
+    /// What its values are.
+    pub rule: Rule,
+    /// What its numbers count.
+    pub unit: Unit,
+    /// Its value when nobody set it.
+    pub default: Fallback,
+    /// What it does, in a sentence or two.
+    pub documentation: &'static str,
+}
+
+/// Which values a setting takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rule {
+    /// A whole number within bounds, both inclusive.
+    Number {
+        /// Smallest.
+        min: i64,
+        /// Largest.
+        max: i64,
+    },
+    /// One of these words.
+    Choice(&'static [Word]),
+    /// Some of these words with commas between them, at least one.
+    List(&'static [Word]),
+}
+
+/// A word that Kafka knows as a value, and why it is refused if it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Word {
+    /// The value.
+    pub word: &'static str,
+    /// Why this build does not take it.
+    pub refused: Option<&'static str>,
+}
+
+/// What the numbers of a setting count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// Milliseconds.
+    Milliseconds,
+    /// Bytes.
+    Bytes,
+    /// Things.
+    Count,
+    /// The value is not a number.
+    None,
+}
+
+/// The value of a setting that nobody set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fallback {
+    /// Always the same.
+    Value(&'static str),
+    /// More than half of the topic's replicas.
+    MajorityOfReplicas,
+}
+
+/// Where an effective value comes from, the strongest last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Source {
+    /// The table.
+    Default,
+    /// The configuration file of the node.
+    StaticBroker,
+    /// A cluster-wide default that was set at run time.
+    DynamicBroker,
+    /// The topic.
+    Topic,
+}
+
+impl Source {
+    /// As listings spell it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Source::Default => "default",
+            Source::StaticBroker | Source::DynamicBroker => "broker",
+            Source::Topic => "topic",
+        }
+    }
+}
+
+/// One line of a listing: a key with its effective value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigEntry {
+    /// The name: the topic's, or the broker's in a listing of broker-wide defaults.
+    pub key: &'static str,
+    /// The value that holds.
+    pub value: String,
+    /// Where it comes from.
+    pub source: Source,
+    /// The value it would have if nobody had set anything.
+    pub default: String,
+    /// What the key does.
+    pub documentation: &'static str,
+    /// What its values are.
+    pub rule: Rule,
+    /// What its numbers count.
+    pub unit: Unit,
+    /// Every place that has a value for it, the strongest first: that place's name of the key, the
+    /// value, the place.
+    pub synonyms: Vec<(&'static str, String, Source)>,
+}
+
+/// Why a setting is refused. Every variant names the key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ConfigError {
+    /// There is no such key.
+    UnknownKey {
+        /// As it was given.
+        key: String,
+        /// The key that may have been meant.
+        suggestion: Option<&'static str>,
+    },
+    /// Kafka has the key, this build does not honour it.
+    UnsupportedKey {
+        /// The key.
+        key: String,
+        /// Why not.
+        reason: &'static str,
+    },
+    /// Kafka has the value, this build does not honour it.
+    UnsupportedValue {
+        /// The key.
+        key: &'static str,
+        /// The value.
+        value: String,
+        /// Why not.
+        reason: &'static str,
+    },
+    /// The value is not one that the key takes.
+    InvalidValue {
+        /// The key.
+        key: &'static str,
+        /// The value.
+        value: String,
+        /// What it takes.
+        rule: Rule,
+    },
+    /// Append and subtract are for lists.
+    NotAList {
+        /// The key.
+        key: &'static str,
+    },
+    /// One request changes a key twice.
+    Twice {
+        /// The key.
+        key: String,
+    },
+    /// With these values no produce request that waits for all replicas could ever succeed.
+    MinInSyncAboveReplicas {
+        /// What `min.insync.replicas` would be.
+        min: i64,
+        /// How many replicas the topic has.
+        replicas: usize,
+    },
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ConfigError::UnknownKey { key, suggestion: Some(suggestion) } => {
+                write!(f, "{key:?} is not a topic setting; did you mean {suggestion:?}?")
+            }
+            ConfigError::UnknownKey { key, suggestion: None } => {
+                write!(f, "{key:?} is not a topic setting")
+            }
+            ConfigError::UnsupportedKey { key, reason } => {
+                write!(f, "{key:?} is not supported: {reason}")
+            }
+            ConfigError::UnsupportedValue { key, value, reason } => {
+                write!(f, "{key}={value} is not supported: {reason}")
+            }
+            ConfigError::InvalidValue { key, value, rule } => {
+                write!(f, "{key}={value:?} is not valid: it takes {rule}")
+            }
+            ConfigError::NotAList { key } => {
+                write!(f, "{key} is not a list: set it instead of appending or subtracting")
+            }
+            ConfigError::Twice { key } => write!(f, "{key:?} is changed twice in one request"),
+            ConfigError::MinInSyncAboveReplicas { min, replicas } => write!(
+                f,
+                "min.insync.replicas={min} is more than the topic's {replicas} replica(s): no \
+                 write with acks=all could succeed"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Rule::Number { min, max: i64::MAX } => {
+                write!(f, "a whole number that is not below {min}")
+            }
+            Rule::Number { min, max } => write!(f, "a whole number between {min} and {max}"),
+            Rule::Choice(words) => write!(f, "one of {}", accepted(words).join(", ")),
+            Rule::List(words) => {
+                write!(f, "a comma-separated list of {}", accepted(words).join(", "))
+            }
+        }
+    }
+}
+
+/// Defaults that the node's configuration file sets, by the names of topic settings.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BrokerDefaults(BTreeMap<String, String>);
+
+impl BrokerDefaults {
+    /// Checks defaults given as topic keys with values.
+    ///
+    /// # Errors
+    /// Everything that is wrong with them.
+    pub fn new<'a>(
+        values: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<BrokerDefaults, Vec<ConfigError>> {
+        let mut defaults = BTreeMap::new();
+        let mut errors = Vec::new();
+        for (name, value) in values {
+            match Key::find(name).and_then(|key| key.canonical(value)) {
+                Ok(value) => _ = defaults.insert(name.to_owned(), value),
+                Err(error) => errors.push(error),
+            }
+        }
+        if errors.is_empty() { Ok(BrokerDefaults(defaults)) } else { Err(errors) }
+    }
+}
+
+/// Every place that may have a value for a topic's setting.
+#[derive(Debug, Clone, Copy)]
+pub struct Layers<'a> {
+    /// What is set on the topic.
+    pub topic: &'a BTreeMap<String, String>,
+    /// What is set for the cluster at run time.
+    pub dynamic: &'a BTreeMap<String, String>,
+    /// What the node's configuration file sets.
+    pub file: &'a BrokerDefaults,
+    /// How many replicas the topic has.
+    pub replicas: usize,
+}
+
+impl Key {
+    /// The key of this name.
+    ///
+    /// # Errors
+    /// When this build honours no such key.
+    pub fn find(name: &str) -> Result<&'static Key, ConfigError> {
+        if let Some(key) = KEYS.iter().find(|key| key.name == name) {
+            return Ok(key);
+        }
+        if let Some((_, reason)) = UNSUPPORTED.iter().find(|(known, _)| *known == name) {
+            return Err(ConfigError::UnsupportedKey { key: name.to_owned(), reason });
+        }
+        Err(ConfigError::UnknownKey { key: name.to_owned(), suggestion: suggest(name) })
+    }
+
+    /// The key whose broker-wide default has this name; the topic's own name is taken as well.
+    ///
+    /// # Errors
+    /// When this build honours no such key.
+    pub fn find_broker(name: &str) -> Result<&'static Key, ConfigError> {
+        let key = KEYS.iter().find(|key| key.broker_name == name);
+        key.map_or_else(|| Key::find(name), Ok)
+    }
+
+    /// The one spelling of a valid value.
+    ///
+    /// # Errors
+    /// When the value is not valid.
+    pub fn canonical(&'static self, value: &str) -> Result<String, ConfigError> {
+        let value = value.trim();
+        let invalid =
+            || ConfigError::InvalidValue { key: self.name, value: shorten(value), rule: self.rule };
+        match self.rule {
+            Rule::Number { min, max } => match value.parse::<i64>() {
+                Ok(number) if (min..=max).contains(&number) => Ok(number.to_string()),
+                _ => Err(invalid()),
+            },
+            Rule::Choice(words) => self.word(words, value)?.ok_or_else(invalid),
+            Rule::List(words) => {
+                let mut list: Vec<String> = Vec::new();
+                for part in value.split(',').map(str::trim) {
+                    let word = self.word(words, part)?.ok_or_else(invalid)?;
+                    if !list.contains(&word) {
+                        list.push(word);
+                    }
+                }
+                Ok(list.join(","))
+            }
+        }
+    }
+
+    /// The value that holds, and where it comes from.
+    #[must_use]
+    pub fn effective(&self, layers: &Layers<'_>) -> (String, Source) {
+        let places = [
+            (layers.topic, Source::Topic),
+            (layers.dynamic, Source::DynamicBroker),
+            (&layers.file.0, Source::StaticBroker),
+        ];
+        for (place, source) in places {
+            if let Some(value) = place.get(self.name) {
+                return (value.clone(), source);
+            }
+        }
+        (self.fallback(layers.replicas), Source::Default)
+    }
+
+    fn fallback(&self, replicas: usize) -> String {
+        match self.default {
+            Fallback::Value(value) => value.to_owned(),
+            Fallback::MajorityOfReplicas => (replicas / 2 + 1).to_string(),
+        }
+    }
+
+    fn word(&'static self, words: &[Word], value: &str) -> Result<Option<String>, ConfigError> {
+        // Kafka takes words in any case.
+        let Some(word) = words.iter().find(|word| word.word.eq_ignore_ascii_case(value)) else {
+            return Ok(None);
+        };
+        match word.refused {
+            None => Ok(Some(word.word.to_owned())),
+            Some(reason) => Err(ConfigError::UnsupportedValue {
+                key: self.name,
+                value: word.word.to_owned(),
+                reason,
+            }),
+        }
+    }
+
+    fn entry(&'static self, layers: &Layers<'_>, key: &'static str) -> ConfigEntry {
+        let (value, source) = self.effective(layers);
+        let mut synonyms = Vec::new();
+        let mut note = |name, found: Option<&String>, source| {
+            synonyms.extend(found.map(|value| (name, value.clone(), source)));
+        };
+        note(self.name, layers.topic.get(self.name), Source::Topic);
+        note(self.broker_name, layers.dynamic.get(self.name), Source::DynamicBroker);
+        note(self.broker_name, layers.file.0.get(self.name), Source::StaticBroker);
+        let default = self.fallback(layers.replicas);
+        synonyms.push((self.broker_name, default.clone(), Source::Default));
+        ConfigEntry {
+            key,
+            value,
+            source,
+            default,
+            documentation: self.documentation,
+            rule: self.rule,
+            unit: self.unit,
+            synonyms,
+        }
+    }
+}
+
+/// Every setting of a topic with its effective value, in the order of the names.
+#[must_use]
+pub fn effective(layers: &Layers<'_>) -> Vec<ConfigEntry> {
+    KEYS.iter().map(|key| key.entry(layers, key.name)).collect()
+}
+
+/// Every broker-wide default of a topic setting, under the broker's names.
+#[must_use]
+pub fn effective_broker(
+    dynamic: &BTreeMap<String, String>,
+    file: &BrokerDefaults,
+) -> Vec<ConfigEntry> {
+    let topic = BTreeMap::new();
+    let layers = Layers { topic: &topic, dynamic, file, replicas: 1 };
+    KEYS.iter().map(|key| key.entry(&layers, key.broker_name)).collect()
+}
+
+/// The settings of a topic as the engine uses them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TopicSettings {
+    /// Records older than this may go; `None` keeps them.
+    pub retention_ms: Option<u64>,
+    /// A partition larger than this loses its oldest segments; `None` keeps them.
+    pub retention_bytes: Option<u64>,
+    /// A segment of this size is closed.
+    pub segment_bytes: u64,
+    /// A segment this old is closed.
+    pub segment_ms: u64,
+    /// Largest batch.
+    pub max_message_bytes: usize,
+    /// How far a record's time stamp may lie before the broker's clock.
+    pub timestamp_before_max_ms: i64,
+    /// How far a record's time stamp may lie after the broker's clock.
+    pub timestamp_after_max_ms: i64,
+    /// In-sync replicas without which `acks=all` is refused.
+    pub min_insync_replicas: usize,
+    /// When a write counts as acknowledged.
+    pub durability: Durability,
+}
+
+impl TopicSettings {
+    /// The settings that hold for a topic.
+    ///
+    /// # Panics
+    /// When a stored value is not valid: nothing gets into an image unchecked.
+    #[must_use]
+    pub fn of(layers: &Layers<'_>) -> TopicSettings {
+        let number = |name| number(layers, name);
+        let limit = |name| u64::try_from(number(name)).ok();
+        let size = |name| limit(name).expect("the table allows no negative size here");
+        let (durability, _) = key("durability").effective(layers);
+        TopicSettings {
+            retention_ms: limit("retention.ms"),
+            retention_bytes: limit("retention.bytes"),
+            segment_bytes: size("segment.bytes"),
+            segment_ms: size("segment.ms"),
+            max_message_bytes: size("max.message.bytes") as usize,
+            timestamp_before_max_ms: number("message.timestamp.before.max.ms"),
+            timestamp_after_max_ms: number("message.timestamp.after.max.ms"),
+            min_insync_replicas: size("min.insync.replicas") as usize,
+            durability: durability.parse().expect("the table allows only these words"),
+        }
+    }
+}
+
+fn key(name: &str) -> &'static Key {
+    Key::find(name).expect("the table has every key that the engine asks for")
+}
+
+fn number(layers: &Layers<'_>, name: &str) -> i64 {
+    key(name).effective(layers).0.parse().expect("stored numbers were checked when they were set")
+}
+
+fn accepted(words: &[Word]) -> Vec<&'static str> {
+    words.iter().filter(|word| word.refused.is_none()).map(|word| word.word).collect()
+}
+
+/// What a client sent, short enough for an error message.
+fn shorten(value: &str) -> String {
+    value.chars().take(limits::CLIENT_ID_BYTES_MAX).collect()
+}
+
+/// The key that a misspelt one may have meant.
+fn suggest(name: &str) -> Option<&'static str> {
+    // Keys are short; a long name is no slip of a finger, and its distance would cost time.
+    if name.len() > 64 {
+        return None;
+    }
+    let spelt = name.to_ascii_lowercase().replace(['_', '-'], ".");
+    let nearest = KEYS.iter().map(|key| (distance(&spelt, key.name), key.name)).min()?;
+    (nearest.0 <= nearest.1.len() / 3).then_some(nearest.1)
+}
+
+/// Levenshtein distance in bytes.
+fn distance(one: &str, other: &str) -> usize {
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (i, a) in one.bytes().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, b) in other.bytes().enumerate() {
+            let cheapest = (row[j] + 1).min(row[j + 1] + 1).min(diagonal + usize::from(a != b));
+            diagonal = std::mem::replace(&mut row[j + 1], cheapest);
+        }
+    }
+    row[other.len()]
+}
