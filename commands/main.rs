@@ -1,1 +1,179 @@
-fn main() {}
+//! The command line of rivvend. Parsing does no I/O; each command has a file with its arguments and
+//! a `run`. What a command does to topics and records goes through the library's client, whether a
+//! server, a socket or the engine in this process answers.
+
+mod config;
+mod failure;
+mod generate;
+mod output;
+mod serve;
+mod settings;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{CommandFactory as _, Parser, Subcommand};
+
+use failure::{Exit, Failure, Outcome};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// A durable event-streaming broker and every tool an operator needs for it
+///
+/// Without a subcommand, `rivvend` serves: `rivvend --data-dir ./data` is `rivvend serve --data-dir
+/// ./data`. The flags of every other command follow its name.
+#[derive(Parser, Debug)]
+#[command(name = "rivvend", version, args_conflicts_with_subcommands = true)]
+#[command(infer_subcommands = false, max_term_width = 100)]
+#[command(
+    after_help = "Examples:\n  rivvend --data-dir ./data                  run the broker\n  \
+    rivvend topic create orders -p 3\n  echo hello | rivvend produce orders\n  \
+    rivvend consume orders -f '%v\\n'\n\n\
+    Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 not permitted, 5 unavailable or timed \
+    out, 6 partly done; serve: 74 storage, 75 already running or port in use, 77 permission, 78 \
+    configuration."
+)]
+struct Cli {
+    #[command(flatten)]
+    serve: serve::ServeArgs,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    Serve(serve::ServeArgs),
+    Config(config::ConfigArgs),
+    Completions(generate::CompletionsArgs),
+    Man(generate::ManArgs),
+    #[command(hide = true)]
+    Generate(generate::GenerateArgs),
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let json_errors = arguments.iter().any(|argument| argument == "--json-errors");
+    let outcome = parse(&arguments).and_then(|cli| match cli {
+        Some(cli) => run(&cli),
+        None => Ok(Exit::Ok),
+    });
+    let exit = outcome.unwrap_or_else(|failure| {
+        failure.report(json_errors);
+        failure.exit
+    });
+    exit.into()
+}
+
+fn run(cli: &Cli) -> Outcome {
+    match &cli.command {
+        None => serve::run(&cli.serve),
+        Some(Command::Serve(args)) => serve::run(args),
+        Some(Command::Config(args)) => config::run(args),
+        Some(Command::Completions(args)) => generate::completions(args),
+        Some(Command::Man(args)) => generate::man(args),
+        Some(Command::Generate(args)) => generate::generate(args),
+    }
+}
+
+/// The parsed command line, or `None` when it asked for help or the version, which is printed.
+fn parse(arguments: &[OsString]) -> Result<Option<Cli>, Failure> {
+    refuse_secrets(arguments)?;
+    let error = match Cli::try_parse_from(arguments) {
+        Ok(cli) => return Ok(Some(cli)),
+        Err(error) => error,
+    };
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        error.print()?;
+        return Ok(None);
+    }
+    if let Some(command) = misplaced_command(&error) {
+        let message = format!("the flags of `{command}` follow its name");
+        let hint = format!("write `rivvend {command} … --data-dir DIR` instead");
+        return Err(Failure::usage(message).hint(hint));
+    }
+    let text = error.render().to_string();
+    let text = text.trim_end();
+    Err(Failure::usage(text.strip_prefix("error: ").unwrap_or(text)))
+}
+
+/// The subcommand that came after a flag.
+fn misplaced_command(error: &clap::Error) -> Option<String> {
+    match (error.kind(), error.get(ContextKind::InvalidSubcommand)?) {
+        (ErrorKind::ArgumentConflict, ContextValue::String(command)) => Some(command.clone()),
+        _ => None,
+    }
+}
+
+/// Every process of the machine can read the arguments of every other one.
+fn refuse_secrets(arguments: &[OsString]) -> Result<(), Failure> {
+    let flags = arguments.iter().take_while(|argument| *argument != "--");
+    for argument in flags.filter_map(|argument| argument.to_str()) {
+        let name = argument.split('=').next().unwrap_or(argument);
+        let (file_flag, variable) = match name {
+            "--password" => ("--password-file", "RIVVEN_PASSWORD_FILE"),
+            "--api-key" => ("--api-key-file", "RIVVEN_API_KEY_FILE"),
+            _ => continue,
+        };
+        let message = format!("{name}: secrets on the command line are visible in ps");
+        let hint = format!("use {file_flag} FILE, the variable {variable}, or standard input");
+        return Err(Failure::usage(message).hint(hint));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Option<Cli>, Failure> {
+        let words = line.split_whitespace().map(OsString::from);
+        parse(&std::iter::once("rivvend".into()).chain(words).collect::<Vec<_>>())
+    }
+
+    fn refused(line: &str) -> String {
+        let failure = parsed(line).expect_err("not a valid command line");
+        assert_eq!(failure.exit, Exit::Usage);
+        failure.to_string()
+    }
+
+    #[test]
+    fn the_declaration_of_the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn without_a_subcommand_it_serves() {
+        let cli = parsed("--data-dir ./d -b 127.0.0.1:0 --http-port 0").expect("valid");
+        assert!(cli.is_some_and(|cli| cli.command.is_none()));
+    }
+
+    #[test]
+    fn a_flag_before_the_subcommand_is_told_its_place() {
+        for line in ["--data-dir d config show", "-d d config show"] {
+            let message = refused(line);
+            assert!(message.contains("follow its name"), "{message}");
+            assert!(message.contains("rivvend config"), "{message}");
+        }
+    }
+
+    /// Bad input 57.
+    #[test]
+    fn misspelt_commands_and_flags_get_a_suggestion() {
+        assert!(refused("confg show").contains("config"));
+        assert!(refused("config show --outptu json").contains("--output"));
+        assert!(refused("serve --bind").contains("--bind"));
+        assert!(refused("serve --http-port 70000").contains("65535"));
+    }
+
+    /// Bad input 58, and the secret is not repeated.
+    #[test]
+    fn secrets_in_arguments_are_refused() {
+        for line in ["config show --password hunter2", "config show --api-key=hunter2"] {
+            let message = refused(line);
+            assert!(message.contains("visible in ps") && message.contains("-file"), "{message}");
+            assert!(!message.contains("hunter2"), "{message}");
+        }
+    }
+}

@@ -104,6 +104,8 @@ pub const TOPIC_SERIES_MAX: usize = 2_000;
 pub const DELETED_TOPICS_MAX: usize = 100_000;
 /// Producer ids that are reserved at once.
 pub const PRODUCER_ID_BLOCK_MAX: u32 = 1_000_000;
+/// Largest configuration file that is read.
+pub const CONFIG_FILE_BYTES_MAX: usize = MIB;
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;

@@ -158,7 +158,7 @@ fn is_secret(lines: &[&str], index: usize) -> bool {
     };
     let Some(own) = lines.get(index) else { return false };
     let above = lines[..index].iter().rev().filter(|line| !line.trim().is_empty());
-    // A scalar that goes on over several lines is indented below its key, or not at all when quoted.
+    // A scalar of several lines is indented below its key, or not at all when quoted.
     let holder = above.clone().find(|line| indent(line) < indent(own) && line.contains(':'));
     let before = above.clone().next().filter(|_| !own.contains(':'));
     secret(own) || holder.is_some_and(|l| secret(l)) || before.is_some_and(|l| secret(l))
@@ -185,8 +185,8 @@ impl Node {
         }
     }
 
-    /// The text of a scalar. A decimal number gives a text that no number type accepts, so that `1e3`
-    /// is not quietly taken for 1000.
+    /// The text of a scalar. A decimal number gives a text that no number type accepts, so that
+    /// `1e3` is not quietly taken for 1000.
     fn text(&self) -> Option<String> {
         match self {
             Node::Scalar(text) => Some(text.clone()),

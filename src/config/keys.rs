@@ -27,11 +27,11 @@ declare_keys! {
         /// Address that clients are told to connect to. `auto` is the bound address, or the
         /// machine's name when the broker listens on every address.
         advertised_address: Option<Address> = "auto";
-        /// Port of the HTTP API, health checks and metrics, on the host of `bind_address`. 0 picks a
-        /// free one.
+        /// Port of the HTTP API, health checks and metrics, on the host of `bind_address`. 0 picks
+        /// a free one.
         http_port: u16 = "8080" or "RIVVEN_HTTP_PORT";
-        /// Refuse clients of other machines as long as authentication is off. Only switch this off in
-        /// a network that nobody else can reach.
+        /// Refuse clients of other machines as long as authentication is off. Only switch this off
+        /// in a network that nobody else can reach.
         protected_mode: bool = "true";
     }
     /// What is kept on disk, and how.
@@ -41,11 +41,11 @@ declare_keys! {
         /// Size at which a partition starts a new segment file. Old records are removed by whole
         /// segments.
         segment_bytes: Size = "1GiB" in KIB ..= SEGMENT_BYTES_MAX;
-        /// Newest data of the directory that stays in the page cache; older data leaves it once it is
-        /// durable and nobody reads near it.
+        /// Newest data of the directory that stays in the page cache; older data leaves it once it
+        /// is durable and nobody reads near it.
         tail_window_bytes: Size = "512MiB" in MIB ..= (1_u64 << 40);
-        /// Free space below which producers are refused until there is room again. `auto` is 5 % of the
-        /// file system, at least 64MiB and at most 2GiB.
+        /// Free space below which producers are refused until there is room again. `auto` is 5 % of
+        /// the file system, at least 64MiB and at most 2GiB.
         low_water_bytes: Option<Size> = "auto" in 0 ..= (1_u64 << 50);
         /// Time between two looks for segments that have outlived their retention.
         retention_check_interval: Duration = "5m" in 100 ..= (24 * HOUR_MS);
@@ -76,7 +76,8 @@ declare_keys! {
     }
     /// This node's place in the cluster.
     cluster: Cluster {
-        /// Number of this node. `auto` is the number that the data directory has, and 1 for a new one.
+        /// Number of this node. `auto` is the number that the data directory has, and 1 for a new
+        /// one.
         node_id: Option<NodeId> = "auto" in 1 ..= NODE_ID_MAX or "RIVVEN_NODE_ID";
     }
     /// What the broker writes to standard error.
@@ -88,8 +89,9 @@ declare_keys! {
     }
 }
 
-/// Keys and sections of features that this build does not have, with what they belong to. Setting one
-/// is an error, because a broker that ignores `auth.enabled` is worse than one that does not start.
+/// Keys and sections of features that this build does not have, with what they belong to. Setting
+/// one is an error, because a broker that ignores `auth.enabled` is worse than one that does not
+/// start.
 pub(super) const NOT_YET: &[(&str, &str)] = &[
     ("auth", "authentication"),
     ("tls", "TLS"),

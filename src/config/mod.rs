@@ -128,9 +128,9 @@ pub fn default_file() -> String {
         "# The configuration of rivvend: every key with its default.\n\
          #\n\
          # A flag wins over the environment, the environment over this file, this file over the\n\
-         # defaults. Every key can be set as RIVVEN_<SECTION>_<KEY>; shorter names are given with the\n\
-         # key. Sizes: B, kB, MB, GB, TB are powers of 1000, KiB, MiB, GiB, TiB of 1024, a bare number\n\
-         # is bytes. Durations: ms, s, m, h, d, a bare number is milliseconds.\n",
+         # defaults. Every key can be set as RIVVEN_<SECTION>_<KEY>; shorter names are given with\n\
+         # the key. Sizes: B, kB, MB, GB, TB are powers of 1000, KiB, MiB, GiB, TiB of 1024, a bare\n\
+         # number is bytes. Durations: ms, s, m, h, d, a bare number is milliseconds.\n",
     );
     for (section, doc) in SECTIONS {
         text.push('\n');
@@ -211,8 +211,8 @@ impl Loader {
         }
     }
 
-    /// Variables of other programs may share the prefix (a service named "rivven" in Kubernetes makes
-    /// some), so only what is near a key or names a missing feature is an error.
+    /// Variables of other programs may share the prefix (a service named "rivven" in Kubernetes
+    /// makes some), so only what is near a key or names a missing feature is an error.
     fn unknown_variable(&mut self, name: &str) {
         let Some(rest) = name.strip_prefix("RIVVEN_") else { return };
         let known =

@@ -194,7 +194,8 @@ fn values_that_do_not_go_together_are_all_listed() {
 #[test]
 fn keys_of_missing_features_stop_the_start() {
     let found = problems(
-        "auth: {enabled: false}\ntls:\n  cert_file: x\ncluster:\n  peers: [a, b]\ndashboard: true\n",
+        "auth: {enabled: false}\ntls:\n  cert_file: x\n\
+         cluster:\n  peers: [a, b]\ndashboard: true\n",
     );
     assert_eq!(found.len(), 4, "{found:?}");
     assert!(found.iter().all(|problem| problem.contains("this build does not have")), "{found:?}");
