@@ -12,6 +12,7 @@
 //! * [`record`]: what a record batch is
 //! * [`partitioner`]: which partition a record goes to
 //! * [`storage`]: the seam to disks
+//! * [`log`]: one partition's durable log
 //! * [`machine`], [`metadata`]: state as a fold over records; the cluster's topics and nodes
 //! * [`protocol`]: wire codecs
 //! * [`telemetry`]: numbers and the log
@@ -26,6 +27,7 @@
 
 pub mod config;
 pub mod limits;
+pub mod log;
 pub mod machine;
 pub mod metadata;
 pub mod net;

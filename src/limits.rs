@@ -73,6 +73,14 @@ pub const PRODUCER_BATCHES: usize = 5;
 /// Memory for decompressing that is kept from batch to batch; what a larger batch needed is given
 /// back.
 pub const SCRATCH_BYTES_KEPT: usize = 4 * MIB;
+/// Leader epochs one partition remembers; the oldest are forgotten first.
+pub const LEADER_EPOCHS_MAX: usize = 65_536;
+/// The frontier journal is rewritten when it exceeds this and a multiple of what is in use.
+pub const FRONTIER_REWRITE_BYTES: usize = 4 * MIB;
+/// Largest frontier journal that is read.
+pub const FRONTIER_BYTES_MAX: usize = 256 * MIB;
+/// Bytes of a log that recovery holds in memory at a time.
+pub const RECOVERY_BUFFER_BYTES: usize = 4 * MIB;
 
 /// Milliseconds within which a new connection must have said what it speaks and who it is.
 pub const HANDSHAKE_MS_MAX: u64 = 10_000;
