@@ -9,7 +9,11 @@
 //!   the dirty pages and would report success for data that is gone.
 
 pub mod file;
+pub mod lock;
 pub mod memory;
+pub mod platform;
+#[cfg(test)]
+mod suite;
 
 use std::fmt;
 use std::io::{self, IoSlice};
@@ -56,6 +60,12 @@ pub struct StorageError {
 }
 
 impl StorageError {
+    /// A failure of `operation` on `path`.
+    #[must_use]
+    pub fn new(operation: Operation, path: &Path, source: io::Error) -> StorageError {
+        StorageError { operation, path: path.to_path_buf(), source }
+    }
+
     /// Whether the file system or a quota had no room, which is a state and not a defect.
     #[must_use]
     pub fn is_full(&self) -> bool {
@@ -172,14 +182,9 @@ pub trait Disk: Send + Sync + fmt::Debug {
         let file = self.open(path, Access::Read)?;
         let len = usize::try_from(file.len()?).unwrap_or(usize::MAX);
         if len > bytes_max {
-            return Err(StorageError {
-                operation: Operation::Read,
-                path: path.to_path_buf(),
-                source: io::Error::new(
-                    io::ErrorKind::InvalidData,
-                    format!("{len} bytes where at most {bytes_max} are expected"),
-                ),
-            });
+            let why = format!("{len} bytes where at most {bytes_max} are expected");
+            let source = io::Error::new(io::ErrorKind::InvalidData, why);
+            return Err(StorageError::new(Operation::Read, path, source));
         }
         let mut content = vec![0; len];
         let read = file.read_at(0, &mut content)?;
@@ -200,7 +205,7 @@ pub trait Disk: Send + Sync + fmt::Debug {
         file.write_at(0, &mut [IoSlice::new(content)])?;
         file.sync()?;
         self.rename(&temporary, path)?;
-        self.sync_dir(path.parent().unwrap_or(Path::new(".")))
+        self.sync_dir(directory_of(path))
     }
 }
 
@@ -252,6 +257,16 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
 
     /// The descriptor for `sendfile`, when there is a real file behind this one.
     fn descriptor(&self) -> Option<BorrowedFd<'_>>;
+}
+
+/// The directory that holds `path`'s entry.
+fn directory_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        Some(_) => Path::new("."),
+        // The root of the file system is in itself.
+        None => path,
+    }
 }
 
 fn temporary_of(path: &Path) -> PathBuf {
