@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use tokio::net::{TcpListener, UnixListener};
@@ -68,10 +68,14 @@ impl UnixSocket {
     ///
     /// # Errors
     /// When the system refuses.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
     pub fn bind(directory: &Path) -> io::Result<UnixSocket> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = rustix::fs::open(directory, flags, Mode::empty())?;
-        let owner = rustix::fs::fstat(&fd)?.st_uid;
+        let status = rustix::fs::fstat(&fd)?;
+        let owner = status.st_uid;
         remove_name(&fd)?;
         let kind = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, kind, None)?;
@@ -79,6 +83,11 @@ impl UnixSocket {
         // could connect.
         rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
         rustix::net::bind(&socket, &SocketAddrUnix::new(path_through(&fd))?)?;
+        if rustix::process::geteuid().is_root() && owner != 0 {
+            // Root serves somebody else's directory: its owner must be able to connect.
+            let (user, group) = (Uid::from_raw(owner), Gid::from_raw(status.st_gid));
+            rustix::fs::chownat(&fd, SOCKET_NAME, Some(user), Some(group), AtFlags::empty())?;
+        }
         rustix::net::listen(&socket, BACKLOG)?;
         let listener = UnixListener::from_std(socket.into())?;
         Ok(UnixSocket { listener, directory: fd, path: directory.join(SOCKET_NAME), owner })
