@@ -5,3 +5,4 @@ pub mod clean;
 pub mod epochs;
 pub mod frontier;
 pub mod producers;
+pub mod recovery;
