@@ -220,10 +220,8 @@ impl CheckedBatch {
     /// Reads every record and returns the largest time stamp.
     fn check_records(&self, rules: &CheckRules, scratch: &mut Scratch) -> Result<i64, BatchError> {
         let mut newest = -1;
-        let mut expected = 0;
-        for record in self.records(scratch)? {
+        for (index, record) in (0..).zip(self.records(scratch)?) {
             let record = record?;
-            let index = expected;
             rules.check_record(index, &record)?;
             if !rules.internal && record.offset_delta != index {
                 return Err(BatchError::Record {
@@ -232,7 +230,6 @@ impl CheckedBatch {
                 });
             }
             newest = newest.max(record.timestamp.0);
-            expected += 1;
         }
         Ok(newest)
     }

@@ -15,6 +15,12 @@ use crate::types::{Millis, Offset};
 pub struct Scratch(Vec<u8>);
 
 impl Scratch {
+    /// Memory that is held.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        self.0.capacity()
+    }
+
     pub(super) fn expand<'a>(
         &'a mut self,
         compression: Compression,
