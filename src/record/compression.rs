@@ -100,17 +100,28 @@ impl Compression {
         cap: usize,
         out: &mut Vec<u8>,
     ) -> Result<(), BatchError> {
+        self.decompress_with(&mut Contexts::default(), input, cap, out)
+    }
+
+    /// As [`decompress_into`](Compression::decompress_into), with contexts from earlier streams.
+    pub(super) fn decompress_with(
+        self,
+        contexts: &mut Contexts,
+        input: &[u8],
+        cap: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<(), BatchError> {
         out.clear();
         let done = match self {
             Compression::None => append(input, cap, out),
             Compression::Gzip => drain(flate2::bufread::MultiGzDecoder::new(input), cap, out),
             Compression::Snappy => xerial::decompress(input, cap, out),
             Compression::Lz4 => decompress_lz4(input, cap, out),
-            Compression::Zstd => decompress_zstd(input, cap, out),
+            Compression::Zstd => decompress_zstd(contexts, input, cap, out),
         };
         done.map_err(|problem| match problem {
             Problem::Cap => BatchError::Expansion { limit: cap },
-            Problem::Damaged => BatchError::Decompress(*self),
+            Problem::Damaged => BatchError::Decompress(self),
         })
     }
 }
@@ -134,6 +145,20 @@ impl FromStr for Compression {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("unknown compression {0:?}: none, gzip, snappy, lz4 or zstd")]
 pub struct UnknownCompression(String);
+
+/// What codecs need to work and can use again: for a small batch, making it costs more than the
+/// decompression.
+#[derive(Default)]
+pub(super) struct Contexts {
+    zstd: Option<zstd::zstd_safe::DCtx<'static>>,
+}
+
+impl Contexts {
+    /// Memory that is held.
+    pub(super) fn size_bytes(&self) -> usize {
+        self.zstd.as_ref().map_or(0, |context| context.sizeof())
+    }
+}
 
 /// Most bytes that `compressed` bytes of a batch may expand to.
 #[must_use]
@@ -230,11 +255,20 @@ fn compress_zstd(level: Option<i32>, input: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(&packed);
 }
 
-fn decompress_zstd(input: &[u8], cap: usize, out: &mut Vec<u8>) -> Result<(), Problem> {
+fn decompress_zstd(
+    contexts: &mut Contexts,
+    input: &[u8],
+    cap: usize,
+    out: &mut Vec<u8>,
+) -> Result<(), Problem> {
     if input.is_empty() {
         return Err(Problem::Damaged);
     }
-    let mut decoder = zstd::stream::read::Decoder::with_buffer(input)?;
+    if contexts.zstd.is_none() {
+        contexts.zstd = zstd::zstd_safe::DCtx::try_create();
+    }
+    let context = contexts.zstd.as_mut().ok_or(Problem::Damaged)?;
+    let mut decoder = zstd::stream::read::Decoder::with_context(input, context);
     decoder.window_log_max(limits::ZSTD_WINDOW_LOG_MAX)?;
     drain(decoder, cap, out)
 }
