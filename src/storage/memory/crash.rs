@@ -71,8 +71,8 @@ impl MemoryDisk {
         self.crash(Unit::Page, &mut |_| 0)
     }
 
-    /// The disk after a power cut at which everything pending survived. What a killed process
-    /// leaves behind looks the same and is still pending: that is a [`MemoryDisk::snapshot`].
+    /// The disk after a power cut at which everything pending survived; also what a killed process
+    /// leaves behind.
     #[must_use]
     pub fn crash_keeping_all(&self) -> MemoryDisk {
         self.crash(Unit::Page, &mut |choice| choice.operations.len())
@@ -103,9 +103,11 @@ impl MemoryDisk {
     /// A number that two disks share when a program could read the same from both.
     #[must_use]
     pub fn fingerprint(&self) -> u64 {
-        let mut mixer = Mixer(0);
-        fingerprint_below(&self.lock(), ROOT, &mut mixer);
-        mixer.0
+        use std::hash::Hasher;
+        // Fixed keys: the number is the same in every run.
+        let mut hasher = std::hash::DefaultHasher::new();
+        fingerprint_below(&self.lock(), ROOT, &mut hasher);
+        hasher.finish()
     }
 }
 
@@ -264,38 +266,18 @@ fn fill_stale(survivor: &mut Pages, content: &Content, unit_at: u64, unit: Unit)
     survivor.write(start, &bytes);
 }
 
-/// A hash that is quick without optimisation, because enumerations take it of every disk.
-struct Mixer(u64);
-
-impl Mixer {
-    fn mix(&mut self, word: u64) {
-        self.0 = (self.0 ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29);
-    }
-
-    fn mix_bytes(&mut self, bytes: &[u8]) {
-        self.mix(bytes.len() as u64);
-        for chunk in bytes.chunks(8) {
-            let mut word = [0; 8];
-            word[..chunk.len()].copy_from_slice(chunk);
-            self.mix(u64::from_le_bytes(word));
-        }
-    }
-}
-
-fn fingerprint_below(state: &State, node: NodeId, mixer: &mut Mixer) {
+fn fingerprint_below(state: &State, node: NodeId, hasher: &mut impl std::hash::Hasher) {
+    use std::hash::Hash;
     match &state.nodes[&node].node {
         Node::File(content) => {
-            mixer.mix(content.cached.len());
-            for (index, page) in content.cached.occupied() {
-                mixer.mix(index);
-                mixer.mix_bytes(&page[..]);
-            }
+            content.cached.len().hash(hasher);
+            content.cached.copy(0, content.cached.len() as usize).hash(hasher);
         }
         Node::Directory(names) => {
-            mixer.mix(names.cached.len() as u64);
+            names.cached.len().hash(hasher);
             for (name, &below) in &names.cached {
-                mixer.mix_bytes(name.as_bytes());
-                fingerprint_below(state, below, mixer);
+                name.hash(hasher);
+                fingerprint_below(state, below, hasher);
             }
         }
     }
