@@ -26,6 +26,7 @@ mod open;
 pub mod producers;
 mod read;
 mod recover;
+pub mod recovery;
 mod retention;
 mod scan;
 mod segment;

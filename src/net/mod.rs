@@ -1,4 +1,207 @@
 //! The asynchronous edge: listeners, framing, flow control, deadlines. Owns sockets and nothing
 //! else; what a request means is behind [`service::Service`].
+//!
+//! One task serves one connection, reading and writing alike ([`connection`]); it polls the answers
+//! of its own requests, so nothing is spawned per request. Whatever a peer can make grow has a bound
+//! in `limits`; past a bound the connection stops reading, and the peer's own socket makes it wait.
 
+mod connection;
+mod handshake;
+mod input;
+pub mod listener;
+mod output;
 pub mod service;
+mod socket;
+mod stop;
+mod streams;
+pub mod systemd;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt::Display;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::net::UnixStream;
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+pub(crate) use self::socket::Socket;
+pub(crate) use self::stop::Stop;
+
+use self::service::{Peer, Service, Session};
+use crate::limits;
+use crate::telemetry::{Listener, Quiet, Reason, Telemetry};
+
+/// What an operator decides about the edge.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Refuse peers from other machines, because authentication is off.
+    pub protected_mode: bool,
+    /// Where HTTP is spoken, for those who try it on the wrong port.
+    pub http_address: Option<SocketAddr>,
+    /// Connections of one listener.
+    pub connections_max: usize,
+    /// Connections of one listener from one address.
+    pub connections_per_address_max: usize,
+    /// Bytes of requests under way over all connections.
+    pub pending_bytes_max: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            protected_mode: true,
+            http_address: None,
+            connections_max: limits::CONNECTIONS_MAX,
+            connections_per_address_max: limits::CONNECTIONS_PER_ADDRESS_MAX,
+            pending_bytes_max: limits::NODE_PENDING_BYTES_MAX,
+        }
+    }
+}
+
+/// What all listeners and connections of the process share.
+#[derive(Debug)]
+pub struct Edge<S> {
+    service: Arc<S>,
+    telemetry: Arc<Telemetry>,
+    settings: Settings,
+    /// One permit per byte of a request under way. Waiting for permits is first come, first served,
+    /// so large requests are not starved by small ones.
+    permits: Arc<Semaphore>,
+    stop: Stop,
+    quiet: Quiet,
+    sessions: AtomicU64,
+    started: Instant,
+}
+
+impl<S: Service> Edge<S> {
+    /// An edge in front of `service`.
+    #[must_use]
+    pub fn new(service: Arc<S>, telemetry: Arc<Telemetry>, settings: Settings) -> Arc<Edge<S>> {
+        telemetry.protected_mode.set(i64::from(settings.protected_mode));
+        let permits = settings.pending_bytes_max.clamp(connection::PERMITS_MIN, u32::MAX as usize);
+        Arc::new(Edge {
+            service,
+            telemetry,
+            settings,
+            permits: Arc::new(Semaphore::new(permits)),
+            stop: Stop::default(),
+            quiet: Quiet::default(),
+            sessions: AtomicU64::new(0),
+            started: Instant::now(),
+        })
+    }
+
+    /// Serves clients on a TCP port until the edge is stopped; the task ends when its last
+    /// connection has.
+    pub fn serve_tcp(self: &Arc<Self>, port: tokio::net::TcpListener) -> JoinHandle<()> {
+        let acceptor = listener::Acceptor::Tcp(port);
+        tokio::spawn(listener::accept(Arc::clone(self), Listener::Client, acceptor, native))
+    }
+
+    /// Serves local clients on the Unix socket until the edge is stopped; the task ends when its
+    /// last connection has, and the socket's name is gone by then.
+    pub fn serve_unix(self: &Arc<Self>, socket: listener::UnixSocket) -> JoinHandle<()> {
+        let acceptor = listener::Acceptor::Unix(socket);
+        tokio::spawn(listener::accept(Arc::clone(self), Listener::Unix, acceptor, native))
+    }
+
+    /// A connection of this process to itself, served until either side closes it.
+    ///
+    /// # Errors
+    /// When the system gives no socket pair.
+    pub fn embedded(self: &Arc<Self>) -> io::Result<(UnixStream, JoinHandle<()>)> {
+        let (client, server) = UnixStream::pair()?;
+        let session = self.session(Peer::Embedded);
+        let edge = Arc::clone(self);
+        let served = tokio::spawn(async move {
+            native(edge, Listener::Embedded, Socket::Unix(server), session).await;
+        });
+        Ok((client, served))
+    }
+
+    /// Stops accepting, lets every connection finish what is under way, and closes whatever is
+    /// still open after `grace`. Returns at once; the tasks of the listeners end when it is done.
+    pub fn stop(&self, grace: Duration) {
+        self.stop.set(Instant::now() + grace);
+    }
+
+    pub(crate) fn service(&self) -> &Arc<S> {
+        &self.service
+    }
+
+    pub(crate) fn stopping(&self) -> &Stop {
+        &self.stop
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Whether this peer is served at all.
+    pub(crate) fn admits(&self, peer: &Peer) -> bool {
+        peer.is_local() || !self.settings.protected_mode
+    }
+
+    pub(crate) fn session(&self, peer: Peer) -> Session {
+        Session { id: self.sessions.fetch_add(1, Ordering::Relaxed), peer }
+    }
+
+    /// Counts something turned away and, unless the reason was reported a moment ago, logs it.
+    pub(crate) fn reject(
+        &self,
+        listener: Listener,
+        reason: Reason,
+        peer: &Peer,
+        detail: impl Display,
+    ) {
+        self.telemetry.edge.rejected(listener, reason);
+        let now_ms = self.started.elapsed().as_millis() as u64;
+        if let Some(left_out) = self.quiet.report(reason, now_ms) {
+            tracing::warn!(
+                listener = listener.as_str(),
+                reason = reason.as_str(),
+                %peer,
+                left_out,
+                "connection refused: {detail}"
+            );
+        }
+    }
+}
+
+/// What the client of another machine is told while authentication is off.
+pub(crate) const PROTECTED_MODE: &str = "protected mode: authentication is off, so only this \
+    machine is served; enable auth or set server.protected_mode: false";
+
+/// Serves one connection that has been let in.
+async fn native<S: Service>(
+    edge: Arc<Edge<S>>,
+    listener: Listener,
+    socket: Socket,
+    session: Session,
+) {
+    edge.telemetry.edge.opened(listener);
+    let opened = Opened { telemetry: Arc::clone(&edge.telemetry), listener };
+    if let Some((socket, read)) = handshake::greet(&edge, listener, socket, &session).await {
+        connection::serve(edge, listener, socket, session, read).await;
+    }
+    drop(opened);
+}
+
+/// Counts a connection as open while it lives, however its task ends.
+struct Opened {
+    telemetry: Arc<Telemetry>,
+    listener: Listener,
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        self.telemetry.edge.closed(self.listener);
+    }
+}

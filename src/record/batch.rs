@@ -103,27 +103,14 @@ pub struct CheckedBatch {
 
 impl CheckedBatch {
     /// Verifies the batch at the front of `bytes` and splits it off. On an error `bytes` is left as
-    /// it was. Whoever checks many batches keeps a [`Scratch`] and calls
-    /// [`take_with`](CheckedBatch::take_with).
-    ///
-    /// # Errors
-    /// The first rule that the bytes break.
-    pub fn take(bytes: &mut Bytes, rules: &CheckRules) -> Result<CheckedBatch, BatchError> {
-        CheckedBatch::take_with(bytes, rules, &mut Scratch::default())
-    }
-
-    /// As [`take`](CheckedBatch::take), decompressing into `scratch`.
+    /// it was. Compressed records are decompressed into a buffer that the thread keeps for it.
     ///
     /// Some producers leave the largest time stamp unset. Retention and lookups by time trust it,
     /// so a wrong one is put right here, as Kafka does, at the price of copying the batch.
     ///
     /// # Errors
     /// The first rule that the bytes break.
-    pub fn take_with(
-        bytes: &mut Bytes,
-        rules: &CheckRules,
-        scratch: &mut Scratch,
-    ) -> Result<CheckedBatch, BatchError> {
+    pub fn take(bytes: &mut Bytes, rules: &CheckRules) -> Result<CheckedBatch, BatchError> {
         let (header, size) = check_header(bytes, rules)?;
         let computed = layout::crc32c(&bytes[layout::ATTRIBUTES_AT..size]);
         if computed != header.crc {
@@ -132,7 +119,7 @@ impl CheckedBatch {
         check_fields(&header, rules)?;
         let batch = CheckedBatch { header, bytes: bytes.slice(..size) };
         let newest = match rules.check_records {
-            true => batch.check_records(rules, scratch)?,
+            true => Scratch::of_thread(|scratch| batch.check_records(rules, scratch))?,
             false => header.max_timestamp,
         };
         bytes.advance(size);
@@ -220,10 +207,8 @@ impl CheckedBatch {
     /// Reads every record and returns the largest time stamp.
     fn check_records(&self, rules: &CheckRules, scratch: &mut Scratch) -> Result<i64, BatchError> {
         let mut newest = -1;
-        let mut expected = 0;
-        for record in self.records(scratch)? {
+        for (index, record) in (0..).zip(self.records(scratch)?) {
             let record = record?;
-            let index = expected;
             rules.check_record(index, &record)?;
             if !rules.internal && record.offset_delta != index {
                 return Err(BatchError::Record {
@@ -232,7 +217,6 @@ impl CheckedBatch {
                 });
             }
             newest = newest.max(record.timestamp.0);
-            expected += 1;
         }
         Ok(newest)
     }

@@ -180,8 +180,12 @@ fn length_i32(length: usize) -> i32 {
     i32::try_from(length).expect("whoever builds a batch keeps it within the batch size limit")
 }
 
+#[inline]
 fn take_headers<'a>(body: &mut &'a [u8]) -> Result<Headers<'a>, &'static str> {
     let count = varint::take_i32(body).ok_or("has no readable header count")?;
+    if count == 0 {
+        return Ok(Headers::default());
+    }
     let count = usize::try_from(count).map_err(|_| "has a negative header count")?;
     if count > limits::RECORD_HEADERS_MAX {
         return Err("has more headers than a record may carry");

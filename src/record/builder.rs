@@ -78,11 +78,17 @@ impl BatchBuilder {
         self
     }
 
-    /// Whether one more record keeps the batch, before compression, within `bytes_max` and within
-    /// what any batch may hold. The first record of a batch does not fit only if it never will.
+    /// Whether one more record keeps the batch within `bytes_max` and within what any batch may
+    /// hold, even if it can not be compressed. The first record of a batch does not fit only if it
+    /// never will.
     #[must_use]
     pub fn fits(&self, record: &NewRecord<'_>, bytes_max: usize) -> bool {
         let limit = bytes_max.min(limits::BATCH_BYTES_MAX);
+        let limit = match self.compression {
+            Compression::None => limit,
+            // Every codec stores what it can not shrink, at less than a byte in sixty-four.
+            _ => limit - limit / 64,
+        };
         self.len() < limits::BATCH_RECORDS_MAX
             && self.estimated_bytes().saturating_add(body::size_max(record)) <= limit
     }

@@ -100,17 +100,28 @@ impl Compression {
         cap: usize,
         out: &mut Vec<u8>,
     ) -> Result<(), BatchError> {
+        self.decompress_with(&mut Contexts::default(), input, cap, out)
+    }
+
+    /// As [`decompress_into`](Compression::decompress_into), with contexts from earlier streams.
+    pub(super) fn decompress_with(
+        self,
+        contexts: &mut Contexts,
+        input: &[u8],
+        cap: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<(), BatchError> {
         out.clear();
         let done = match self {
             Compression::None => append(input, cap, out),
             Compression::Gzip => drain(flate2::bufread::MultiGzDecoder::new(input), cap, out),
             Compression::Snappy => xerial::decompress(input, cap, out),
             Compression::Lz4 => decompress_lz4(input, cap, out),
-            Compression::Zstd => decompress_zstd(input, cap, out),
+            Compression::Zstd => decompress_zstd(contexts, input, cap, out),
         };
         done.map_err(|problem| match problem {
             Problem::Cap => BatchError::Expansion { limit: cap },
-            Problem::Damaged => BatchError::Decompress(*self),
+            Problem::Damaged => BatchError::Decompress(self),
         })
     }
 }
@@ -134,6 +145,20 @@ impl FromStr for Compression {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("unknown compression {0:?}: none, gzip, snappy, lz4 or zstd")]
 pub struct UnknownCompression(String);
+
+/// What codecs need to work and can use again: for a small batch, making it costs more than the
+/// decompression.
+#[derive(Default)]
+pub(super) struct Contexts {
+    zstd: Option<zstd::zstd_safe::DCtx<'static>>,
+}
+
+impl Contexts {
+    /// Memory that is held.
+    pub(super) fn size_bytes(&self) -> usize {
+        self.zstd.as_ref().map_or(0, |context| context.sizeof())
+    }
+}
 
 /// Most bytes that `compressed` bytes of a batch may expand to.
 #[must_use]
@@ -230,11 +255,20 @@ fn compress_zstd(level: Option<i32>, input: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(&packed);
 }
 
-fn decompress_zstd(input: &[u8], cap: usize, out: &mut Vec<u8>) -> Result<(), Problem> {
+fn decompress_zstd(
+    contexts: &mut Contexts,
+    input: &[u8],
+    cap: usize,
+    out: &mut Vec<u8>,
+) -> Result<(), Problem> {
     if input.is_empty() {
         return Err(Problem::Damaged);
     }
-    let mut decoder = zstd::stream::read::Decoder::with_buffer(input)?;
+    if contexts.zstd.is_none() {
+        contexts.zstd = zstd::zstd_safe::DCtx::try_create();
+    }
+    let context = contexts.zstd.as_mut().ok_or(Problem::Damaged)?;
+    let mut decoder = zstd::stream::read::Decoder::with_context(input, context);
     decoder.window_log_max(limits::ZSTD_WINDOW_LOG_MAX)?;
     drain(decoder, cap, out)
 }
@@ -294,5 +328,145 @@ mod xerial {
         let mut decoder = snap::raw::Decoder::new();
         let written = decoder.decompress(block, &mut out[at..]).map_err(|_| Problem::Damaged)?;
         if written == declared { Ok(()) } else { Err(Problem::Damaged) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CAP: usize = 1 << 20;
+
+    fn expand(compression: Compression, input: &[u8]) -> Result<Vec<u8>, BatchError> {
+        let mut out = Vec::new();
+        let done = compression.decompress_into(input, CAP, &mut out);
+        let room = 2 * CAP + 1024;
+        assert!(out.capacity() <= room, "{compression}: {} bytes of memory", out.capacity());
+        done.map(|()| out)
+    }
+
+    fn text(length: usize) -> Vec<u8> {
+        let words = b"every stream is a replay of a log ".iter().copied().cycle();
+        words.enumerate().map(|(at, byte)| byte ^ (at / 999) as u8).take(length).collect()
+    }
+
+    #[test]
+    fn names_and_numbers_find_their_codec() {
+        for compression in Compression::ALL {
+            assert_eq!(compression.to_string().parse(), Ok(compression));
+            assert_eq!(Compression::from_codec(compression.codec()), Some(compression));
+        }
+        assert_eq!(Compression::from_codec(5), None);
+        assert!("LZ4".parse::<Compression>().is_err());
+    }
+
+    #[test]
+    fn every_level_reads_back_and_an_impossible_one_counts_as_the_nearest() {
+        let input = text(100_000);
+        for compression in Compression::ALL {
+            for level in [None, Some(1), Some(9), Some(19), Some(22), Some(i32::MAX), Some(-5)] {
+                let packed = compression.compress(level, &input);
+                let expanded = expand(compression, &packed).expect("reads its own");
+                assert!(expanded == input, "{compression} at {level:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_stream_that_ends_at_the_cap_passes_and_one_byte_more_does_not() {
+        for compression in Compression::ALL {
+            let exact = compression.compress(None, &vec![0; CAP]);
+            assert_eq!(expand(compression, &exact).map(|out| out.len()), Ok(CAP));
+            let more = compression.compress(None, &vec![0; CAP + 1]);
+            let outcome = expand(compression, &more).err();
+            assert_eq!(outcome, Some(BatchError::Expansion { limit: CAP }), "{compression}");
+        }
+    }
+
+    /// Row 22: what expands a thousandfold costs no more than the cap.
+    #[test]
+    fn bombs_stop_at_the_cap() {
+        let zeros = vec![0; 32 * CAP];
+        for compression in [Compression::Gzip, Compression::Lz4, Compression::Zstd] {
+            let bomb = compression.compress(None, &zeros);
+            assert!(bomb.len() < zeros.len() / 200);
+            let outcome = expand(compression, &bomb).err();
+            assert_eq!(outcome, Some(BatchError::Expansion { limit: CAP }), "{compression}");
+        }
+        // Members and frames in a row, each of them within the cap.
+        for compression in [Compression::Gzip, Compression::Zstd] {
+            let bomb = compression.compress(None, &zeros[..CAP]).repeat(8);
+            let outcome = expand(compression, &bomb).err();
+            assert_eq!(outcome, Some(BatchError::Expansion { limit: CAP }), "{compression}");
+        }
+        let bomb = Compression::Snappy.compress(None, &zeros[..2 * CAP]);
+        let outcome = expand(Compression::Snappy, &bomb).err();
+        assert_eq!(outcome, Some(BatchError::Expansion { limit: CAP }));
+    }
+
+    #[test]
+    fn snappy_gets_no_memory_for_what_it_only_declares() {
+        // A varint of just under a megabyte, and nothing that could become it.
+        let declared = [0xff, 0xff, 0x3f, 0x00];
+        for input in [
+            declared.to_vec(),
+            [&b"\x82SNAPPY\0\0\0\0\x01\0\0\0\x01"[..], &[0, 0, 0, 4], &declared].concat(),
+        ] {
+            let mut out = Vec::new();
+            let outcome = Compression::Snappy.decompress_into(&input, CAP, &mut out);
+            assert_eq!(outcome, Err(BatchError::Decompress(Compression::Snappy)));
+            assert!(out.capacity() < 1024, "{} bytes of memory", out.capacity());
+        }
+        // The densest block that there is: copies of 64 bytes that take three each.
+        let dense = snap::raw::Encoder::new().compress_vec(&vec![7; 60_000]).expect("small");
+        let mut out = Vec::new();
+        assert_eq!(Compression::Snappy.decompress_into(&dense, CAP, &mut out), Ok(()));
+        assert_eq!(out.len(), 60_000);
+    }
+
+    #[test]
+    fn zstd_frames_that_want_a_large_window_are_refused() {
+        // Magic, no flags, a window of 2^(10 + exponent), one last raw block without bytes.
+        let frame = |log: u8| [0x28, 0xb5, 0x2f, 0xfd, 0, (log - 10) << 3, 1, 0, 0];
+        assert_eq!(expand(Compression::Zstd, &frame(23)), Ok(vec![]));
+        for log in [24, 27, 31, 41] {
+            let outcome = expand(Compression::Zstd, &frame(log));
+            assert_eq!(outcome, Err(BatchError::Decompress(Compression::Zstd)), "2^{log}");
+        }
+    }
+
+    #[test]
+    fn streams_in_a_row_count_as_one_where_kafkas_readers_think_so() {
+        let (one, two) = (text(40_000), text(1_000));
+        for compression in [Compression::Gzip, Compression::Snappy, Compression::Zstd] {
+            let both = [compression.compress(None, &one), compression.compress(None, &two)];
+            assert_eq!(expand(compression, &both.concat()), Ok([&one[..], &two].concat()));
+        }
+        let both = [&one, &two].map(|part| Compression::Lz4.compress(None, part)).concat();
+        assert!(expand(Compression::Lz4, &both).is_err(), "the second frame would be lost");
+    }
+
+    #[test]
+    fn bare_snappy_is_read_as_well() {
+        let input = text(5_000);
+        let bare = snap::raw::Encoder::new().compress_vec(&input).expect("small");
+        assert_eq!(expand(Compression::Snappy, &bare), Ok(input));
+    }
+
+    #[test]
+    fn a_stream_that_is_cut_or_goes_on_is_refused() {
+        let input = text(3_000);
+        for compression in &Compression::ALL[1..] {
+            let packed = compression.compress(None, &input);
+            for end in 0..packed.len() {
+                let cut = expand(*compression, &packed[..end]);
+                // Snappy's framing may end after its header: as a stream of nothing.
+                assert!(cut.is_err() || cut == Ok(vec![]), "{compression} cut at {end}");
+            }
+            for more in [&[0][..], b"more than enough bytes to be something"] {
+                let longer = [&packed, more].concat();
+                assert!(expand(*compression, &longer).is_err(), "{compression} and more");
+            }
+        }
     }
 }

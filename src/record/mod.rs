@@ -48,6 +48,7 @@ mod error;
 pub mod layout;
 mod list;
 mod read;
+mod rewrite;
 mod varint;
 
 pub use batch::{CheckRules, CheckedBatch, StampedBatch, Timestamps};

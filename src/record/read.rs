@@ -1,37 +1,75 @@
 //! Reading what is in batches: records in place, records as values of their own, and batches one
 //! after the other. Bytes that are malformed end the reading with an error, never with a panic.
 
+use std::cell::RefCell;
+use std::fmt;
+
 use bytes::Bytes;
 
 use super::body::{self, RECORD_BYTES_MIN, Record};
-use super::compression::expansion_max;
+use super::compression::{Contexts, expansion_max};
 use super::layout::{BatchHeader, HEADER_BYTES, attributes};
 use super::{BatchError, CheckRules, CheckedBatch, Compression};
 use crate::limits;
 use crate::types::{Millis, Offset};
 
-/// Room to decompress into, to be kept from batch to batch.
-#[derive(Debug, Default)]
-pub struct Scratch(Vec<u8>);
+thread_local! {
+    /// Nothing is remembered in it from one use to the next.
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+/// Room to decompress into, to be kept from batch to batch: one for each thread, not for each
+/// connection, for it keeps up to [`limits::SCRATCH_BYTES_KEPT`] twice.
+#[derive(Default)]
+pub struct Scratch {
+    bytes: Vec<u8>,
+    contexts: Contexts,
+}
 
 impl Scratch {
+    /// Memory that is held.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        self.bytes.capacity() + self.contexts.size_bytes()
+    }
+
+    /// Lends out the scratch of this thread, to work that asks for no other.
+    pub(super) fn of_thread<R>(work: impl FnOnce(&mut Scratch) -> R) -> R {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let done = work(scratch);
+            scratch.trim();
+            done
+        })
+    }
+
+    /// Gives back what an unusually large batch needed.
+    pub(super) fn trim(&mut self) {
+        if self.bytes.capacity() > limits::SCRATCH_BYTES_KEPT {
+            self.bytes = Vec::new();
+        }
+        if self.contexts.size_bytes() > limits::SCRATCH_BYTES_KEPT {
+            self.contexts = Contexts::default();
+        }
+    }
+
     pub(super) fn expand<'a>(
         &'a mut self,
         compression: Compression,
         body: &'a [u8],
     ) -> Result<&'a [u8], BatchError> {
-        if compression == Compression::None {
-            return Ok(body);
-        }
-        if self.0.capacity() > limits::SCRATCH_BYTES_KEPT {
-            self.0 = Vec::new();
-        }
         // Compaction may leave a batch that only remembers its offsets and its producer.
-        if body.is_empty() {
+        if compression == Compression::None || body.is_empty() {
             return Ok(body);
         }
-        compression.decompress_into(body, expansion_max(body.len()), &mut self.0)?;
-        Ok(&self.0)
+        let (bytes, cap) = (&mut self.bytes, expansion_max(body.len()));
+        compression.decompress_with(&mut self.contexts, body, cap, bytes)?;
+        Ok(bytes)
+    }
+}
+
+impl fmt::Debug for Scratch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scratch").field("size_bytes", &self.size_bytes()).finish()
     }
 }
 
@@ -62,6 +100,7 @@ impl<'a> Records<'a> {
         }
     }
 
+    #[inline]
     fn take(&mut self) -> Result<Record<'a>, BatchError> {
         let index = self.index;
         let broken = |rule| BatchError::Record { index, rule };
@@ -148,12 +187,16 @@ pub fn decode_records(batch: &CheckedBatch) -> Result<Vec<OwnedRecord>, BatchErr
 }
 
 fn expand(batch: &CheckedBatch) -> Result<Bytes, BatchError> {
-    if batch.compression() == Compression::None {
-        return Ok(batch.bytes().slice(HEADER_BYTES..));
+    let body = batch.bytes().slice(HEADER_BYTES..);
+    if batch.compression() == Compression::None || body.is_empty() {
+        return Ok(body);
     }
-    let mut scratch = Scratch::default();
-    scratch.expand(batch.compression(), batch.body())?;
-    Ok(scratch.0.into())
+    let (mut expanded, cap) = (Vec::new(), expansion_max(body.len()));
+    Scratch::of_thread(|scratch| {
+        let contexts = &mut scratch.contexts;
+        batch.compression().decompress_with(contexts, &body, cap, &mut expanded)
+    })?;
+    Ok(expanded.into())
 }
 
 fn absolute(header: &BatchHeader, record: &Record<'_>) -> Result<Offset, BatchError> {

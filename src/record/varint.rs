@@ -40,12 +40,18 @@ pub(super) fn size_i64(value: i64) -> usize {
 
 #[inline]
 fn take_unsigned(bytes: &mut &[u8], bytes_max: usize) -> Option<u64> {
-    let (&first, rest) = bytes.split_first()?;
-    if first < 0x80 {
-        *bytes = rest;
-        return Some(u64::from(first));
+    // Nearly every number in a record takes one byte or two.
+    match **bytes {
+        [first, ref rest @ ..] if first < 0x80 => {
+            *bytes = rest;
+            Some(u64::from(first))
+        }
+        [first, second, ref rest @ ..] if second < 0x80 => {
+            *bytes = rest;
+            Some(u64::from(first & 0x7f) | u64::from(second) << 7)
+        }
+        _ => take_long(bytes, bytes_max),
     }
-    take_long(bytes, bytes_max)
 }
 
 fn take_long(bytes: &mut &[u8], bytes_max: usize) -> Option<u64> {

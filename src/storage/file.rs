@@ -152,21 +152,7 @@ impl Disk for FileDisk {
     }
 
     fn list(&self, path: &Path) -> Result<Vec<Entry>, StorageError> {
-        let read = || -> io::Result<Vec<Entry>> {
-            let mut entries = Vec::new();
-            for entry in std::fs::read_dir(path)? {
-                let entry = entry?;
-                let status = entry.metadata()?;
-                entries.push(Entry {
-                    name: entry.file_name().to_string_lossy().into_owned(),
-                    len: if status.is_dir() { 0 } else { status.len() },
-                    is_dir: status.is_dir(),
-                });
-            }
-            entries.sort_by(|one, other| one.name.cmp(&other.name));
-            Ok(entries)
-        };
-        read().map_err(|error| failed(Operation::Directory, path, error))
+        read_directory(path).map_err(|error| failed(Operation::Directory, path, error))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<(), StorageError> {
@@ -193,6 +179,25 @@ impl Disk for FileDisk {
     fn exists(&self, path: &Path) -> Result<bool, StorageError> {
         std::fs::exists(path).map_err(|error| failed(Operation::Directory, path, error))
     }
+}
+
+fn read_directory(path: &Path) -> io::Result<Vec<Entry>> {
+    let mut entries = Vec::new();
+    for entry in std::fs::read_dir(path)? {
+        let entry = entry?;
+        let status = match entry.metadata() {
+            // Removed while the directory was read.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            other => other?,
+        };
+        entries.push(Entry {
+            name: entry.file_name().to_string_lossy().into_owned(),
+            len: if status.is_dir() { 0 } else { status.len() },
+            is_dir: status.is_dir(),
+        });
+    }
+    entries.sort_by(|one, other| one.name.cmp(&other.name));
+    Ok(entries)
 }
 
 #[derive(Debug)]
@@ -332,6 +337,16 @@ mod tests {
         let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&below), 0o700);
         assert_eq!(mode(&below.join("c")), 0o600);
+    }
+
+    #[test]
+    fn a_full_disk_and_a_failed_sync_are_told_apart() {
+        let file = FileDisk::default().open(Path::new("/dev/full"), Access::Write).unwrap();
+        let error = file.write_at(0, &mut [IoSlice::new(b"x")]).unwrap_err();
+        assert!(error.is_full() && error.operation == Operation::Write);
+        let error = file.sync().unwrap_err();
+        assert!(!error.is_full() && error.operation == Operation::Sync);
+        assert_eq!(error.path, Path::new("/dev/full"));
     }
 
     /// The rule holds for root only, so elsewhere there is nothing to observe.

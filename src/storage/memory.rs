@@ -1,14 +1,14 @@
 //! The simulated file system: [`MemoryDisk`] keeps apart what programs see and what would still be
-//! there after a power cut, and can be told to fail in every way a disk can. Deterministic: the same
-//! calls give the same results. Knows nothing of what the bytes mean.
+//! there after a power cut, and can be told to fail in every way a disk can. Deterministic: the
+//! same calls give the same results. Knows nothing of what the bytes mean.
 //!
 //! # What is simulated
 //! * Per file, what was written since the last sync is pending; per directory, so are entries that
 //!   were made, renamed or removed since its last sync. Programs see pending changes at once.
 //! * [`MemoryDisk::crash`] makes the disk that a power cut leaves behind. Each pending change
 //!   survives or not on its own: a sector (512 B or 4 KiB) holds any version it had since the last
-//!   sync, a file has any of its lengths, a grown file may show bytes that nobody wrote, an entry may
-//!   be there without its file's bytes and the other way round.
+//!   sync, a file has any of its lengths, a grown file may show bytes that nobody wrote, an entry
+//!   may be there without its file's bytes and the other way round.
 //! * [`enumerate::Enumeration`] tries the crashes of a whole scenario, one operation at a time.
 //! * [`Fault`]s strike operations; [`MemoryDisk::flip_bit`] and [`MemoryDisk::zero_page`] damage
 //!   what lies there.
@@ -25,6 +25,7 @@ mod fault;
 mod names;
 mod pages;
 mod state;
+mod tree;
 
 pub use crash::{Choice, Undecided, Unit};
 pub use fault::{Fault, FaultKind};
@@ -156,6 +157,13 @@ impl MemoryDisk {
     /// like that of those before it, it reports an error, and so does everything after it.
     pub fn cut_power_at(&self, operation: u64) {
         self.lock().power_cut_at = Some(operation);
+    }
+
+    /// Lets the mutating operation with this number do nothing and fail: a sync with EIO, after
+    /// which its pages are lost, anything else with ENOSPC or EIO.
+    pub fn fail_at(&self, operation: u64, is_full: bool) {
+        let error = if is_full { Errno::NOSPC } else { Errno::IO };
+        self.lock().failure_at = Some((operation, error));
     }
 
     /// Cuts the power now, between two operations.

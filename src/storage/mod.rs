@@ -3,10 +3,11 @@
 //! ([`memory::MemoryDisk`]). Knows nothing of what the bytes mean.
 //!
 //! The rules that every caller follows:
-//! * create: exclusive, then [`DiskFile::sync`], then [`Disk::sync_dir`] before anything in it counts;
+//! * create: exclusive, then [`DiskFile::sync`], then [`Disk::sync_dir`] before anything in it
+//!   counts;
 //! * replace: [`Disk::replace`] (temporary file, sync, rename, directory sync);
-//! * a failed sync is final for that file: nothing may retry it, because the kernel may have dropped
-//!   the dirty pages and would report success for data that is gone.
+//! * a failed sync is final for that file: nothing may retry it, because the kernel may have
+//!   dropped the dirty pages and would report success for data that is gone.
 
 pub mod file;
 pub mod lock;

@@ -71,8 +71,8 @@ impl MemoryDisk {
         self.crash(Unit::Page, &mut |_| 0)
     }
 
-    /// The disk after a power cut at which everything pending survived; also what a killed process
-    /// leaves behind.
+    /// The disk after a power cut at which everything pending survived. What a killed process
+    /// leaves behind looks the same and is still pending: that is a [`MemoryDisk::snapshot`].
     #[must_use]
     pub fn crash_keeping_all(&self) -> MemoryDisk {
         self.crash(Unit::Page, &mut |choice| choice.operations.len())
@@ -103,11 +103,9 @@ impl MemoryDisk {
     /// A number that two disks share when a program could read the same from both.
     #[must_use]
     pub fn fingerprint(&self) -> u64 {
-        use std::hash::Hasher;
-        // Fixed keys: the number is the same in every run.
-        let mut hasher = std::hash::DefaultHasher::new();
-        fingerprint_below(&self.lock(), ROOT, &mut hasher);
-        hasher.finish()
+        let mut mixer = Mixer(0);
+        fingerprint_below(&self.lock(), ROOT, &mut mixer);
+        mixer.0
     }
 }
 
@@ -266,18 +264,38 @@ fn fill_stale(survivor: &mut Pages, content: &Content, unit_at: u64, unit: Unit)
     survivor.write(start, &bytes);
 }
 
-fn fingerprint_below(state: &State, node: NodeId, hasher: &mut impl std::hash::Hasher) {
-    use std::hash::Hash;
+/// A hash that is quick without optimisation, because enumerations take it of every disk.
+struct Mixer(u64);
+
+impl Mixer {
+    fn mix(&mut self, word: u64) {
+        self.0 = (self.0 ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29);
+    }
+
+    fn mix_bytes(&mut self, bytes: &[u8]) {
+        self.mix(bytes.len() as u64);
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.mix(u64::from_le_bytes(word));
+        }
+    }
+}
+
+fn fingerprint_below(state: &State, node: NodeId, mixer: &mut Mixer) {
     match &state.nodes[&node].node {
         Node::File(content) => {
-            content.cached.len().hash(hasher);
-            content.cached.copy(0, content.cached.len() as usize).hash(hasher);
+            mixer.mix(content.cached.len());
+            for (index, page) in content.cached.occupied() {
+                mixer.mix(index);
+                mixer.mix_bytes(&page[..]);
+            }
         }
         Node::Directory(names) => {
-            names.cached.len().hash(hasher);
+            mixer.mix(names.cached.len() as u64);
             for (name, &below) in &names.cached {
-                name.hash(hasher);
-                fingerprint_below(state, below, hasher);
+                mixer.mix_bytes(name.as_bytes());
+                fingerprint_below(state, below, mixer);
             }
         }
     }

@@ -1,6 +1,6 @@
-//! Every crash of a scenario: the scenario runs once for each of its disk operations and loses power
-//! during that one; of each run, many disks that could be left behind are checked. Knows nothing of
-//! what the scenario does.
+//! Every crash of a scenario: the scenario runs once for each of its disk operations and loses
+//! power during that one; of each run, many disks that could be left behind are checked. Knows
+//! nothing of what the scenario does.
 
 use super::crash::through;
 use super::{Action, Choice, JournalEntry, MemoryDisk, Undecided, Unit};
@@ -49,8 +49,8 @@ pub struct CrashInfo {
 impl fmt::Display for CrashInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.during {
-            Some(operation) => write!(f, "power lost during {operation}; {}", self.survived),
-            None => write!(f, "power lost after the last operation; {}", self.survived),
+            Some(operation) => write!(f, "during {operation}: {}", self.survived),
+            None => write!(f, "after the last operation: {}", self.survived),
         }
     }
 }
@@ -117,6 +117,44 @@ impl Enumeration {
             let promised = scenario(&disk);
             assert_eq!(disk.journal().last(), Some(&entry), "the scenario must repeat itself");
             coverage.crashes += self.check(&disk, Some(entry), &promised, &mut verify);
+        }
+        coverage
+    }
+
+    /// Runs `scenario` once for each of its operations, which fails: every one with EIO, all but
+    /// syncs with ENOSPC too. `verify` gets the disk as a killed process leaves it and as a power
+    /// cut does that saves nothing, and the number of the operation.
+    ///
+    /// # Panics
+    /// When the scenario does not repeat itself, and when `verify` does.
+    pub fn run_failures<T>(
+        &self,
+        scenario: impl Fn(&MemoryDisk) -> T,
+        mut verify: impl FnMut(MemoryDisk, &T, &CrashInfo),
+    ) -> Coverage {
+        let whole = self.start.snapshot();
+        whole.record_journal();
+        scenario(&whole);
+        let mut coverage = Coverage { operations: whole.operations(), crashes: 0 };
+        for entry in whole.journal() {
+            let is_sync = matches!(entry.action, Action::Sync | Action::SyncDirectory);
+            for is_full in [false, true].into_iter().filter(|full| !(*full && is_sync)) {
+                let disk = self.start.snapshot();
+                disk.fail_at(entry.number, is_full);
+                disk.record_journal();
+                let promised = scenario(&disk);
+                let place = entry.number as usize - 1;
+                assert_eq!(disk.journal().get(place), Some(&entry), "it must repeat itself");
+                let left = [("killed", disk.snapshot()), ("power cut", disk.crash_losing_all())];
+                for (how, left) in left {
+                    let error = if is_full { "ENOSPC" } else { "EIO" };
+                    let survived = format!("it failed with {error}, then {how}");
+                    let info = CrashInfo { during: Some(entry.clone()), survived };
+                    let announce = Announce(&info);
+                    verify(left, &promised, announce.0);
+                    coverage.crashes += 1;
+                }
+            }
         }
         coverage
     }

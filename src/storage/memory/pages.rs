@@ -67,6 +67,12 @@ impl Pages {
         self.pages.keys().next_back().map_or(0, |index| (index + 1) * PAGE_BYTES)
     }
 
+    /// The pages that hold something else than zeros, in order.
+    pub(super) fn occupied(&self) -> impl Iterator<Item = (u64, &Page)> {
+        let occupied = |(_, page): &(&u64, &Page)| page.iter().any(|&byte| byte != 0);
+        self.pages.iter().filter(occupied).map(|(&index, page)| (index, page))
+    }
+
     pub(super) fn page(&self, index: u64) -> Option<&Page> {
         self.pages.get(&index)
     }
@@ -130,7 +136,7 @@ impl Pages {
     /// Cuts or grows to `len`.
     pub(super) fn set_len(&mut self, len: u64) {
         self.pages.split_off(&len.div_ceil(PAGE_BYTES));
-        if len % PAGE_BYTES != 0 {
+        if !len.is_multiple_of(PAGE_BYTES) {
             self.zero(len, PAGE_BYTES - len % PAGE_BYTES);
         }
         self.len = len;

@@ -1,0 +1,135 @@
+//! The receiving half of a native connection: one reused buffer in which frames arrive, from which
+//! their payloads are cut without copying. Knows lengths and limits, not what the frames mean.
+//!
+//! The buffer grows with what is really received, not with what is announced, except for the one
+//! frame whose length was checked and, if it is a request, covered by a permit of the node. It is
+//! given back when the connection falls idle, so that thousands of quiet connections cost little.
+
+use std::io;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf as _, Bytes, BytesMut};
+
+use super::socket::Socket;
+use crate::protocol::native::frame::{FRAME_PREFIX_BYTES, FrameError, FrameHeader, FrameLimits};
+
+/// Room made for the first bytes after a pause.
+const READ_BYTES_MIN: usize = 4 * 1024;
+/// Room made once reads fill what they are given. Larger frames get exactly their own.
+const READ_BYTES_MAX: usize = 64 * 1024;
+/// A buffer up to this size is kept for the next frame even if that one is smaller.
+const KEPT_BYTES_MAX: usize = 2 * 1024 * 1024;
+
+/// Bytes on their way to become frames.
+#[derive(Debug)]
+pub(super) struct Input {
+    buffer: BytesMut,
+    /// The fixed part of the frame at the front of the buffer, once it has been checked.
+    header: Option<FrameHeader>,
+    read_bytes: usize,
+    /// Size of the last large frame: the next one is probably as large, and room for all of it
+    /// at once saves moving its beginning.
+    expected_bytes: usize,
+}
+
+impl Input {
+    /// Starts with what was read while the protocol was found out.
+    pub(super) fn new(buffer: BytesMut) -> Input {
+        Input { buffer, header: None, read_bytes: READ_BYTES_MIN, expected_bytes: 0 }
+    }
+
+    /// The checked fixed part of the next frame, or `None` while it is not there.
+    pub(super) fn header(
+        &mut self,
+        limits: FrameLimits,
+    ) -> Result<Option<FrameHeader>, FrameError> {
+        if self.header.is_none() {
+            self.header = FrameHeader::parse(&self.buffer, limits)?;
+        }
+        Ok(self.header)
+    }
+
+    /// Whether the whole frame has arrived.
+    pub(super) fn is_complete(&self) -> bool {
+        self.header.is_some_and(|header| self.buffer.len() >= header.frame_bytes())
+    }
+
+    /// Whether a part of a frame is there.
+    pub(super) fn is_partial(&self) -> bool {
+        !self.buffer.is_empty()
+    }
+
+    /// Bytes of the frame that is arriving, as far as that is known.
+    pub(super) fn announced_bytes(&self) -> usize {
+        self.header.map_or(0, |header| header.frame_bytes())
+    }
+
+    /// The protobuf header of a complete frame.
+    pub(super) fn header_bytes(&self, header: FrameHeader) -> &[u8] {
+        &self.buffer[FRAME_PREFIX_BYTES..FRAME_PREFIX_BYTES + header.header_bytes]
+    }
+
+    /// Takes the complete frame off the buffer and returns its payload, which shares the buffer.
+    ///
+    /// # Panics
+    /// When the frame is not complete, which the caller has to know.
+    pub(super) fn take(&mut self) -> Bytes {
+        assert!(self.is_complete(), "a frame is taken only when all of it is there");
+        let header = self.header.take().expect("a complete frame has its header");
+        self.buffer.advance(FRAME_PREFIX_BYTES + header.header_bytes);
+        if header.frame_bytes() > READ_BYTES_MAX {
+            self.expected_bytes = header.frame_bytes();
+        }
+        // Splitting makes the buffer shared; without a payload there is nothing to share.
+        match header.payload_bytes {
+            0 => Bytes::new(),
+            bytes => self.buffer.split_to(bytes).freeze(),
+        }
+    }
+
+    /// Reads once; how many bytes, 0 at the end of the stream.
+    pub(super) fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        socket: &mut Socket,
+    ) -> Poll<io::Result<usize>> {
+        if self.buffer.capacity() == 0 {
+            ready!(socket.poll_readable(cx))?;
+        }
+        let bytes_max = self.make_room();
+        let spare = self.buffer.capacity() - self.buffer.len();
+        let read = ready!(socket.poll_read(cx, &mut self.buffer, bytes_max))?;
+        if read == spare && self.header.is_none() {
+            self.read_bytes = (self.read_bytes * 4).min(READ_BYTES_MAX);
+        }
+        Poll::Ready(Ok(read))
+    }
+
+    /// Gives the buffer back if nothing is in it.
+    pub(super) fn shrink(&mut self) {
+        if self.buffer.is_empty() {
+            self.buffer = BytesMut::new();
+            self.read_bytes = READ_BYTES_MIN;
+            self.expected_bytes = 0;
+        }
+    }
+
+    /// Makes room for the next read and returns how much of it to use. A large frame is read to its
+    /// end and no further: what came behind it would have to be moved out of its buffer.
+    fn make_room(&mut self) -> usize {
+        let missing = self.header.map_or(0, |header| header.frame_bytes() - self.buffer.len());
+        if missing >= READ_BYTES_MAX {
+            self.buffer.reserve(missing);
+            return missing;
+        }
+        if self.buffer.capacity() - self.buffer.len() < missing.max(FRAME_PREFIX_BYTES) {
+            let expected = if self.buffer.is_empty() && self.expected_bytes <= KEPT_BYTES_MAX {
+                self.expected_bytes
+            } else {
+                0
+            };
+            self.buffer.reserve(missing.max(self.read_bytes).max(expected));
+        }
+        self.buffer.capacity() - self.buffer.len()
+    }
+}
