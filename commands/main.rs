@@ -4,7 +4,10 @@
 
 mod config;
 mod failure;
+mod format;
 mod generate;
+mod input;
+mod offsets;
 mod output;
 mod serve;
 mod settings;
