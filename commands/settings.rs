@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
-use rivvend::config::{Address, Config, Flag, Sources, Value};
+use rivvend::config::{Address, Config, Flag, Size, Sources, Value};
 use rivvend::limits::CONFIG_FILE_BYTES_MAX;
 
 use crate::failure::{Exit, Failure};
@@ -29,6 +30,12 @@ pub(crate) struct SettingsArgs {
     /// [env: RIVVEN_HTTP_PORT]
     #[arg(long, value_name = "PORT", value_parser = checked::<u16>)]
     pub(crate) http_port: Option<String>,
+    /// Bytes without a key that go to one partition before the next is chosen [default: 16KiB]
+    #[arg(long, value_name = "SIZE", value_parser = checked::<Size>)]
+    pub(crate) partitioner_batch_size: Option<String>,
+    /// Longest time one partition is used for records without a key [default: 100ms]
+    #[arg(long, value_name = "TIME", value_parser = checked::<Duration>)]
+    pub(crate) partitioner_linger_ms: Option<String>,
 }
 
 impl SettingsArgs {
@@ -48,6 +55,8 @@ impl SettingsArgs {
             ("storage.data_dir", "--data-dir", &self.data_dir),
             ("server.bind_address", "--bind", &self.bind),
             ("server.http_port", "--http-port", &self.http_port),
+            ("partitioner.batch_size", "--partitioner-batch-size", &self.partitioner_batch_size),
+            ("partitioner.linger_ms", "--partitioner-linger-ms", &self.partitioner_linger_ms),
         ];
         let flag = |(key, flag, value): (_, _, &Option<String>)| {
             value.clone().map(|value| Flag { key, flag, value })

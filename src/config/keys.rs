@@ -12,6 +12,7 @@ use crate::types::{Durability, NodeId};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
+const SEGMENT_BYTES_MIN: u64 = 16 * KIB;
 const SEGMENT_BYTES_MAX: u64 = i32::MAX as u64;
 const HOUR_MS: u64 = 3_600_000;
 const PARTITIONS_MAX: u64 = limits::TOPIC_PARTITIONS_MAX as u64;
@@ -40,7 +41,7 @@ declare_keys! {
         data_dir: PathBuf = "./data" or "RIVVEN_DATA_DIR";
         /// Size at which a partition starts a new segment file. Old records are removed by whole
         /// segments.
-        segment_bytes: Size = "1GiB" in KIB ..= SEGMENT_BYTES_MAX;
+        segment_bytes: Size = "1GiB" in SEGMENT_BYTES_MIN ..= SEGMENT_BYTES_MAX;
         /// Newest data of the directory that stays in the page cache; older data leaves it once it
         /// is durable and nobody reads near it.
         tail_window_bytes: Size = "512MiB" in MIB ..= (1_u64 << 40);

@@ -74,6 +74,19 @@ impl Config {
         (key.show)(self)
     }
 
+    /// The defaults for topics, under the names and in the plain numbers that topic settings have.
+    #[must_use]
+    pub fn topic_defaults(&self) -> Vec<(&'static str, String)> {
+        let number = |bound: Option<u64>| bound.map_or_else(|| "-1".to_owned(), |n| n.to_string());
+        vec![
+            ("durability", self.topic.durability.as_str().to_owned()),
+            ("max.message.bytes", self.topic.max_message_bytes.0.to_string()),
+            ("retention.bytes", number(self.topic.retention_bytes.amount())),
+            ("retention.ms", number(self.topic.retention_ms.amount())),
+            ("segment.bytes", self.storage.segment_bytes.0.to_string()),
+        ]
+    }
+
     /// What the operator should know although it is no error.
     #[must_use]
     pub fn warnings(&self) -> &[String] {

@@ -58,6 +58,16 @@ fn the_documented_defaults_hold() {
     assert_eq!(config.partitioner.linger_ms, Duration::from_millis(100));
 }
 
+#[test]
+fn topic_defaults_are_plain_numbers() {
+    let config = from_file("topic: {retention_ms: 1h, retention_bytes: -1, durability: os}");
+    let defaults: BTreeMap<_, _> = config.expect("valid").topic_defaults().into_iter().collect();
+    assert_eq!(defaults["retention.ms"], "3600000");
+    assert_eq!(defaults["retention.bytes"], "-1");
+    assert_eq!(defaults["durability"], "os");
+    assert_eq!(defaults["segment.bytes"], (1_u64 << 30).to_string());
+}
+
 /// Flag over environment over file over default, and each value knows its source.
 #[test]
 fn the_nearest_source_wins() {
