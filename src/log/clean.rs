@@ -179,7 +179,13 @@ fn marker_path(data_dir: &Path) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use std::io::IoSlice;
+
     use super::*;
+    use crate::record::BatchBuilder;
+    use crate::storage::memory::MemoryDisk;
+    use crate::storage::memory::enumerate::enumerate_crashes;
+    use crate::types::{LeaderEpoch, Millis};
 
     fn name(topic: &[u8; 16], partition: i32) -> TopicPartition {
         TopicPartition { topic: TopicId::from_bytes(*topic), partition: PartitionId(partition) }
@@ -224,5 +230,73 @@ mod tests {
             let decoded = CleanShutdown::decode(&marker.encode());
             assert!(matches!(decoded, Err(CheckpointError::Payload { .. })));
         }
+    }
+
+    #[test]
+    fn a_marker_is_taken_once() {
+        let disk = MemoryDisk::new();
+        let here = Path::new("");
+        assert_eq!(CleanShutdown::take(&disk, here).expect("sound disk"), Taken::Absent);
+        sample().write(&disk, here).expect("sound disk");
+        assert_eq!(CleanShutdown::take(&disk, here).expect("sound disk"), Taken::Clean(sample()));
+        assert_eq!(CleanShutdown::take(&disk, here).expect("sound disk"), Taken::Absent);
+    }
+
+    #[test]
+    fn a_damaged_marker_is_not_believed_and_does_not_stay() {
+        let disk = MemoryDisk::new();
+        let here = Path::new("");
+        sample().write(&disk, here).expect("sound disk");
+        disk.flip_bit(Path::new(FILE_NAME), 20, 3).expect("it exists");
+        let taken = CleanShutdown::take(&disk, here).expect("sound disk");
+        assert!(matches!(taken, Taken::Unreadable(_)), "{taken:?}");
+        assert_eq!(CleanShutdown::take(&disk, here).expect("sound disk"), Taken::Absent);
+    }
+
+    // L6: whatever survives, a marker that was taken does not come back.
+    #[test]
+    fn a_crash_leaves_the_whole_marker_or_none() {
+        let here = Path::new("");
+        let coverage = enumerate_crashes(
+            |disk| sample().write(disk, here).is_ok() && CleanShutdown::take(disk, here).is_ok(),
+            |disk, &taken, _| {
+                let found = CleanShutdown::take(&disk, here).expect("sound disk");
+                assert!(found == Taken::Absent || found == Taken::Clean(sample()), "{found:?}");
+                assert!(!taken || found == Taken::Absent);
+            },
+        );
+        assert!(coverage.crashes > 5, "{coverage:?}");
+    }
+
+    #[test]
+    fn a_log_matches_only_as_long_as_nothing_has_changed() {
+        let disk = MemoryDisk::new();
+        let mut content = Vec::new();
+        let mut last_batch_at = 0;
+        for offset in 10..13 {
+            let batch = BatchBuilder::single(Millis(1), None, Some(b"value"));
+            let stamped = batch.stamp(Offset(offset), LeaderEpoch(0));
+            last_batch_at = content.len() as u64;
+            stamped.slices().iter().for_each(|piece| content.extend_from_slice(piece));
+        }
+        let header = BatchHeader::parse(&content[last_batch_at as usize..]).expect("whole");
+        let log = CleanLog {
+            segment_base: Offset(10),
+            end_offset: Offset(13),
+            position: content.len() as u64,
+            last_batch_at,
+            last_batch_crc: header.crc,
+        };
+        let file = disk.create(Path::new("0.log")).expect("new disk");
+        file.write_at(0, &mut [IoSlice::new(&content)]).expect("sound disk");
+        let matches = |log: CleanLog| log.matches(&*file).expect("sound disk");
+        assert!(matches(log));
+        assert!(!matches(CleanLog { end_offset: Offset(12), ..log }));
+        assert!(!matches(CleanLog { last_batch_crc: header.crc ^ 1, ..log }));
+        assert!(!matches(CleanLog { last_batch_at: 0, ..log }));
+        assert!(!matches(CleanLog { position: log.position + 1, ..log }));
+        file.truncate(0).expect("sound disk");
+        let empty = CleanLog { position: 0, end_offset: Offset(10), ..log };
+        assert!(matches(empty) && !matches(log));
     }
 }

@@ -218,6 +218,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::storage::memory::MemoryDisk;
 
     fn epochs(entries: &[(i32, i64)]) -> LeaderEpochs {
         let mut epochs = LeaderEpochs::default();
@@ -356,5 +357,18 @@ mod tests {
             prop_assert_eq!(epochs.end_offset_for(LeaderEpoch(asked), log_end), expected);
             prop_assert_eq!(LeaderEpochs::decode(&epochs.encode()), Ok(epochs));
         }
+    }
+
+    #[test]
+    fn the_file_is_absent_whole_or_damaged() {
+        let disk = MemoryDisk::new();
+        let here = Path::new("");
+        assert!(LeaderEpochs::load(&disk, here).expect("sound disk").is_none());
+        let sample = epochs(&[(1, 0), (2, 10)]);
+        sample.save(&disk, here).expect("sound disk");
+        let disk = disk.crash_losing_all();
+        assert_eq!(LeaderEpochs::load(&disk, here).expect("sound disk"), Some(sample));
+        disk.flip_bit(Path::new(FILE_NAME), 15, 0).expect("it exists");
+        assert!(matches!(LeaderEpochs::load(&disk, here), Err(ReadError::Damaged(_))));
     }
 }

@@ -286,7 +286,7 @@ impl Frontier {
             return Ok(());
         }
         let source = io::Error::other("an earlier sync of the frontier journal failed");
-        Err(StorageError { operation, path: self.path.clone(), source })
+        Err(StorageError::new(operation, &self.path, source))
     }
 }
 
@@ -428,6 +428,8 @@ fn apply(entries: &mut FrontierEntries, record: &Record) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::memory::enumerate::enumerate_crashes;
+    use crate::storage::memory::{Fault, FaultKind, MemoryDisk};
 
     fn name(partition: i32) -> TopicPartition {
         let topic = TopicId::from_bytes(*b"0123456789abcdef");
@@ -530,5 +532,171 @@ mod tests {
         let (state, _) = parse(&seal(head));
         let FrontierState::Unreadable(why) = state else { panic!("{state:?}") };
         assert!(why.contains("version 2"), "{why}");
+    }
+
+    fn claim(partition: i32, end_offset: i64, lowerings: u32) -> Claim {
+        Claim { partition: name(partition), entry: entry(0, end_offset, 10), lowerings }
+    }
+
+    fn begun(disk: &MemoryDisk) -> Frontier {
+        let disk: Arc<dyn Disk> = Arc::new(disk.clone());
+        Frontier::begin(disk, Path::new(""), BTreeMap::new()).expect("sound disk")
+    }
+
+    fn loaded(disk: &MemoryDisk) -> (FrontierState, FrontierEntries) {
+        Frontier::load(disk, Path::new(""))
+    }
+
+    fn end(entries: &FrontierEntries, partition: i32) -> Option<i64> {
+        entries.get(&name(partition)).map(|entry| entry.end_offset.0)
+    }
+
+    #[test]
+    fn a_journal_that_never_was_is_missing() {
+        assert_eq!(loaded(&MemoryDisk::new()), (FrontierState::Missing, BTreeMap::new()));
+    }
+
+    #[test]
+    fn a_claim_from_before_a_lowering_is_dropped() {
+        let disk = MemoryDisk::new();
+        let mut frontier = begun(&disk);
+        // Nothing has arrived of the log yet, and still the claim on its way must not count.
+        let lowered = frontier.lower(name(0), entry(0, 300, 3)).expect("sound disk");
+        assert!(lowered.permits(name(0), Offset(300)) && lowered.permits(name(0), Offset(301)));
+        assert!(!lowered.permits(name(0), Offset(299)) && !lowered.permits(name(1), Offset(300)));
+        frontier.record(&[claim(0, 500, 0)]).expect("sound disk");
+        assert_eq!(frontier.get(name(0)), None);
+        frontier.record(&[claim(0, 320, lowered.lowerings())]).expect("sound disk");
+        frontier.record(&[claim(0, 310, lowered.lowerings())]).expect("sound disk");
+        assert_eq!(end(&loaded(&disk).1, 0), Some(320));
+    }
+
+    #[test]
+    fn a_lowering_takes_back_only_what_was_claimed_beyond_it() {
+        let disk = MemoryDisk::new();
+        let mut frontier = begun(&disk);
+        frontier.record(&[claim(0, 100, 0), claim(1, 100, 0)]).expect("sound disk");
+        frontier.lower(name(0), entry(0, 200, 20)).expect("sound disk");
+        frontier.lower(name(1), entry(0, 50, 5)).expect("sound disk");
+        // A log without claims must not get one by being truncated: that much was never synced.
+        frontier.lower(name(2), entry(0, 50, 5)).expect("sound disk");
+        let entries = loaded(&disk.crash_losing_all()).1;
+        assert_eq!(
+            (end(&entries, 0), end(&entries, 1), end(&entries, 2)),
+            (Some(100), Some(50), None)
+        );
+    }
+
+    #[test]
+    fn a_journal_that_has_grown_is_rewritten_without_deleted_topics() {
+        let disk = MemoryDisk::new();
+        let mut frontier = begun(&disk);
+        frontier.rewrite_bytes = 20 * RECORD_BYTES as u64;
+        let other = TopicPartition { topic: TopicId::from_bytes([9; 16]), ..name(0) };
+        frontier
+            .record(&[Claim { partition: other, entry: entry(0, 5, 1), lowerings: 0 }])
+            .expect("sound disk");
+        frontier.lower(name(1), entry(0, 0, 0)).expect("sound disk");
+        frontier.forget(other.topic);
+        for step in 1..=100 {
+            frontier.record(&[claim(0, step, 0)]).expect("sound disk");
+            assert!(frontier.len <= 21 * RECORD_BYTES as u64);
+            assert_eq!(end(&loaded(&disk).1, 0), Some(step));
+        }
+        let (state, entries) = loaded(&disk);
+        assert_eq!((state, entries.len()), (FrontierState::Whole, 1));
+    }
+
+    #[test]
+    fn a_failed_sync_ends_the_journal_and_permits_nothing() {
+        let disk = MemoryDisk::new();
+        let mut frontier = begun(&disk);
+        frontier.record(&[claim(0, 100, 0)]).expect("sound disk");
+        disk.inject(Fault::once(FaultKind::SyncFails, FILE_NAME));
+        assert!(frontier.lower(name(0), entry(0, 50, 5)).is_err());
+        assert!(frontier.lower(name(0), entry(0, 50, 5)).is_err(), "never tried again");
+        assert!(frontier.sync().is_err());
+        assert!(frontier.record(&[claim(0, 200, 0)]).is_err());
+    }
+
+    #[test]
+    fn a_full_disk_is_a_state_that_passes() {
+        let disk = MemoryDisk::new();
+        let mut frontier = begun(&disk);
+        frontier.record(&[claim(0, 100, 0)]).expect("sound disk");
+        disk.inject(Fault::always(FaultKind::NoSpace, FILE_NAME));
+        assert!(frontier.record(&[claim(0, 200, 0)]).is_err());
+        assert!(frontier.lower(name(0), entry(0, 50, 5)).is_err());
+        disk.clear_faults();
+        frontier.record(&[claim(0, 300, 0)]).expect("room again");
+        assert_eq!(loaded(&disk), (FrontierState::Whole, [(name(0), entry(0, 300, 10))].into()));
+    }
+
+    /// What a scenario of two logs was promised before the power failed.
+    #[derive(Default)]
+    struct Promise {
+        begun: bool,
+        // Per log: durable claim, largest claim since it was last lowered, and what a lowering
+        // under way will leave.
+        synced: [i64; 2],
+        claimed: [i64; 2],
+        lowering: [Option<i64>; 2],
+    }
+
+    fn scenario(disk: &MemoryDisk) -> Promise {
+        let mut promise = Promise::default();
+        let _ = run(disk, &mut promise);
+        promise
+    }
+
+    fn run(disk: &MemoryDisk, promise: &mut Promise) -> Result<(), StorageError> {
+        let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+        let mut frontier = Frontier::begin(shared, Path::new(""), BTreeMap::new())?;
+        frontier.rewrite_bytes = 8 * RECORD_BYTES as u64;
+        promise.begun = true;
+        let mut lowerings = 0;
+        for round in 1..=4_i64 {
+            for (log, step) in [(0, 10), (1, 7)] {
+                let seen = if log == 0 { lowerings } else { 0 };
+                promise.claimed[log] += step;
+                frontier.record(&[claim(log as i32, promise.claimed[log], seen)])?;
+            }
+            if round % 2 == 0 {
+                frontier.sync()?;
+                promise.synced = promise.claimed;
+            }
+            if round == 3 {
+                promise.lowering[0] = Some(5);
+                lowerings = frontier.lower(name(0), entry(0, 5, 1))?.lowerings();
+                promise.lowering[0] = None;
+                // The same sync covers the other log.
+                promise.synced = [5, promise.claimed[1]];
+                promise.claimed[0] = 5;
+            }
+        }
+        Ok(())
+    }
+
+    // D9: after any crash the journal is readable, claims nothing that was taken back, and still
+    // claims what was synced.
+    #[test]
+    fn a_crash_never_leaves_a_claim_too_high_nor_loses_a_synced_one() {
+        let coverage = enumerate_crashes(scenario, |disk, promise, _| {
+            let (state, entries) = loaded(&disk);
+            if !promise.begun {
+                assert!(matches!(state, FrontierState::Missing | FrontierState::Whole));
+                return;
+            }
+            assert!(
+                matches!(state, FrontierState::Whole | FrontierState::TornTail { .. }),
+                "{state:?}"
+            );
+            for log in 0..2 {
+                let found = end(&entries, log as i32).unwrap_or(0);
+                let least = promise.lowering[log].unwrap_or(i64::MAX).min(promise.synced[log]);
+                assert!((least..=promise.claimed[log]).contains(&found), "log {log}: {found}");
+            }
+        });
+        assert!(coverage.operations > 15 && coverage.crashes > 50, "{coverage:?}");
     }
 }

@@ -539,6 +539,7 @@ mod tests {
 
     use super::*;
     use crate::record::layout::attributes;
+    use crate::storage::memory::MemoryDisk;
     use crate::types::LeaderEpoch;
 
     fn batch(id: i64, epoch: i16, first: i32, records: i32) -> BatchHeader {
@@ -746,6 +747,38 @@ mod tests {
         ] {
             assert_eq!(snapshot_offset(foreign), None, "{foreign}");
         }
+    }
+
+    // D15
+    #[test]
+    fn the_newest_intact_snapshot_at_or_below_the_log_end_counts() {
+        let disk = MemoryDisk::new();
+        let here = Path::new("");
+        let restored = |end| restore(&disk, here, Offset(end)).expect("sound disk");
+        assert_eq!(restored(1_000).from, None);
+        let mut producers = Producers::new();
+        for step in 0..3_i64 {
+            producers.record(&at(batch(7, 0, step as i32, 1), step * 100), NOW);
+            let path = snapshot_path(here, Offset(step * 100 + 1));
+            disk.replace(&path, &producers.encode()).expect("sound disk");
+        }
+        disk.replace(Path::new("producers-odd"), b"?").expect("sound disk");
+        for (end, from) in [(0, None), (1, Some(1)), (200, Some(101)), (201, Some(201))] {
+            assert_eq!(restored(end).from, from.map(Offset), "log end {end}");
+        }
+
+        disk.flip_bit(&snapshot_path(here, Offset(201)), 30, 1).expect("it exists");
+        let older = restored(1_000);
+        assert_eq!((older.from, older.skipped.len()), (Some(Offset(101)), 1));
+        assert_eq!(older.producers.check(&batch(7, 0, 1, 1)), duplicate(100, 1));
+
+        remove_snapshots_above(&disk, here, Offset(101)).expect("sound disk");
+        let survivor = disk.crash_losing_all();
+        assert!(!survivor.exists(&snapshot_path(here, Offset(201))).expect("sound disk"));
+        assert!(restored(1_000).skipped.is_empty());
+        remove_old_snapshots(&disk, here, 1).expect("sound disk");
+        assert_eq!((restored(1_000).from, restored(100).from), (Some(Offset(101)), None));
+        assert!(disk.exists(Path::new("producers-odd")).expect("sound disk"), "not ours");
     }
 
     /// What the rules say, without any cleverness: every batch ever accepted, in order.

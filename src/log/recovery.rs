@@ -11,8 +11,8 @@
 //! from a history with a hole. *Below the frontier* lies what was acknowledged. A bad batch there
 //! is corruption, never silently removed (D9). A segment counts as *sealed* when all of it was
 //! synced before the next one began: always in a log that waits for its disk, and proved by an
-//! intact `.sum` in one that does not. A matching or contradicted clean-shutdown marker is a
-//! frontier too, the entry for its end.
+//! intact `.sum` in one that does not. A contradicted clean-shutdown marker is a frontier too: its
+//! end. A marker beside that of a failed sync is worth nothing, one of the two must be wrong.
 
 use super::frontier::FrontierEntry;
 use crate::types::Offset;
@@ -320,7 +320,7 @@ pub fn decide(facts: &Facts) -> &'static Row {
 }
 
 /// Where a bad batch at `position` of the segment with base offset `base` lies. `frontier` is the
-/// larger of the journal's entry and the end that a clean-shutdown marker gave.
+/// larger of the journal's entry and the end that a contradicted clean-shutdown marker gave.
 #[must_use]
 pub fn place(
     frontier: Option<&FrontierEntry>,
@@ -337,16 +337,28 @@ pub fn place(
     if below { Place::BelowFrontier } else { Place::AtOrAbove }
 }
 
-/// Whether a log whose segments are these (base offset, file size, kind; in order) ends before the
-/// frontier.
+/// A segment file as it is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentSeen {
+    /// Offset in its name.
+    pub base: Offset,
+    /// Size of the file.
+    pub bytes: u64,
+    /// Its place among the others.
+    pub kind: Segment,
+}
+
+/// Whether a log of these segments, in order, ends before the frontier.
 #[must_use]
-pub fn falls_short(frontier: &FrontierEntry, segments: &[(Offset, u64, Segment)]) -> bool {
-    let Some((last_base, _, _)) = segments.last() else { return frontier.position > 0 };
-    let holds_frontier = segments
-        .iter()
-        .find(|(base, _, segment)| *base == frontier.segment_base && *segment != Segment::Sealed);
-    *last_base < frontier.segment_base
-        || holds_frontier.is_some_and(|(_, len, _)| *len < frontier.position)
+pub fn falls_short(frontier: &FrontierEntry, segments: &[SegmentSeen]) -> bool {
+    let Some(last) = segments.last() else { return frontier.position > 0 };
+    // In a sealed segment the position means nothing: compaction may have made it smaller.
+    let cut = |seen: &SegmentSeen| {
+        seen.base == frontier.segment_base
+            && seen.kind != Segment::Sealed
+            && seen.bytes < frontier.position
+    };
+    last.base < frontier.segment_base || segments.iter().any(cut)
 }
 
 #[cfg(test)]
@@ -485,16 +497,18 @@ mod tests {
     fn a_log_falls_short_when_bytes_below_the_frontier_are_gone() {
         let frontier =
             FrontierEntry { segment_base: Offset(500), end_offset: Offset(700), position: 4_096 };
-        let table: [(&[(Offset, u64, Segment)], bool); 6] = [
-            (&[(Offset(500), 4_096, Segment::Last)], false),
-            (&[(Offset(500), 4_095, Segment::Last)], true),
-            (&[(Offset(0), 9_000, Segment::Last)], true),
-            (&[(Offset(500), 100, Segment::Sealed), (Offset(900), 0, Segment::Last)], false),
-            (&[(Offset(500), 100, Segment::Unproved), (Offset(900), 0, Segment::Last)], true),
-            (&[], true),
+        let seen = |base, bytes, kind| SegmentSeen { base: Offset(base), bytes, kind };
+        let after = seen(900, 0, Segment::Last);
+        let table = [
+            (vec![seen(500, 4_096, Segment::Last)], false),
+            (vec![seen(500, 4_095, Segment::Last)], true),
+            (vec![seen(0, 9_000, Segment::Last)], true),
+            (vec![seen(500, 100, Segment::Sealed), after], false),
+            (vec![seen(500, 100, Segment::Unproved), after], true),
+            (vec![], true),
         ];
         for (segments, expected) in table {
-            assert_eq!(falls_short(&frontier, segments), expected, "{segments:?}");
+            assert_eq!(falls_short(&frontier, &segments), expected, "{segments:?}");
         }
     }
 }

@@ -315,3 +315,179 @@ impl<'a> Window<'a> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::IoSlice;
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::record::BatchBuilder;
+    use crate::storage::Disk;
+    use crate::storage::memory::MemoryDisk;
+    use crate::types::Millis;
+
+    const START: ScanFrom = ScanFrom {
+        position: 0,
+        next_offset: Offset(0),
+        leader_epoch: LeaderEpoch(-1),
+        gaps: Gaps::Refused,
+    };
+
+    fn batch(offset: i64, epoch: i32, value: &[u8]) -> Vec<u8> {
+        let batch = BatchBuilder::single(Millis(1_000 + offset), None, Some(value));
+        let stamped = batch.stamp(Offset(offset), LeaderEpoch(epoch));
+        stamped.slices().iter().flat_map(|piece| piece.to_vec()).collect()
+    }
+
+    /// Five batches of one record each, the last two in a later epoch.
+    fn log() -> (Vec<u8>, Vec<u64>, LeaderEpochs) {
+        let (mut bytes, mut starts) = (Vec::new(), Vec::new());
+        let mut epochs = LeaderEpochs::default();
+        for offset in 0..5 {
+            let epoch = if offset < 3 { 2 } else { 5 };
+            epochs.assign(LeaderEpoch(epoch), Offset(offset)).expect("increasing");
+            starts.push(bytes.len() as u64);
+            bytes.extend(batch(offset, epoch, format!("value {offset}").as_bytes()));
+        }
+        (bytes, starts, epochs)
+    }
+
+    fn file(bytes: &[u8]) -> Arc<dyn DiskFile> {
+        let file = MemoryDisk::new().create(Path::new("log")).expect("new disk");
+        file.write_at(0, &mut [IoSlice::new(bytes)]).expect("sound disk");
+        file
+    }
+
+    fn scanned(bytes: &[u8], from: ScanFrom, epochs: Option<&LeaderEpochs>) -> ScanResult {
+        scan(&*file(bytes), from, epochs, &mut |_, _| ()).expect("sound disk")
+    }
+
+    #[test]
+    fn a_sound_log_is_shown_batch_by_batch_from_any_boundary_on() {
+        let (bytes, starts, epochs) = log();
+        for first in 0..starts.len() {
+            let from =
+                ScanFrom { position: starts[first], next_offset: Offset(first as i64), ..START };
+            let mut seen = Vec::new();
+            let mut visit =
+                |position, header: &BatchHeader| seen.push((position, header.base_offset));
+            let result = scan(&*file(&bytes), from, Some(&epochs), &mut visit).expect("sound disk");
+            let expected: Vec<_> = (first..5).map(|at| (starts[at], Offset(at as i64))).collect();
+            assert_eq!(seen, expected);
+            assert_eq!(result.found(), Found::Sound);
+            assert_eq!((result.position, result.bytes_left()), (bytes.len() as u64, 0));
+            assert_eq!((result.next_offset, result.batches), (Offset(5), 5 - first as u64));
+            assert_eq!(result.last.map(|last| last.position), starts.last().copied());
+        }
+    }
+
+    // D8: a cut at every byte of the last three batches.
+    #[test]
+    fn a_log_cut_at_any_byte_ends_at_a_batch_boundary() {
+        let (bytes, starts, epochs) = log();
+        for len in starts[2] as usize..bytes.len() {
+            let whole = starts.iter().rposition(|&start| start <= len as u64).expect("first is 0");
+            let result = scanned(&bytes[..len], START, Some(&epochs));
+            assert_eq!((result.position, result.next_offset.0), (starts[whole], whole as i64));
+            let expected = match &bytes[starts[whole] as usize..len] {
+                [] => Found::Sound,
+                // The first bytes of a small offset.
+                left if left.iter().all(|&byte| byte == 0) => Found::ZeroTail,
+                _ => Found::Torn,
+            };
+            assert_eq!(result.found(), expected, "{len}");
+        }
+    }
+
+    #[test]
+    fn zeros_up_to_the_end_are_a_zero_tail_and_zeros_before_data_are_not() {
+        let (mut bytes, starts, epochs) = log();
+        let end = bytes.len() as u64;
+        for zeros in [1, 60, 61, 62, 5_000] {
+            bytes.truncate(end as usize);
+            bytes.resize(end as usize + zeros, 0);
+            let result = scanned(&bytes, START, Some(&epochs));
+            assert_eq!((result.found(), result.position), (Found::ZeroTail, end));
+            assert_eq!(result.bytes_left(), zeros as u64);
+        }
+        bytes.push(1);
+        assert_eq!(scanned(&bytes, START, None).found(), Found::Corrupt);
+        bytes.truncate(end as usize);
+        bytes[starts[4] as usize..].fill(0);
+        assert_eq!(scanned(&bytes, START, None).found(), Found::ZeroTail);
+    }
+
+    // D9: no flipped bit is passed over, wherever it is, and the batch that has it is the one found.
+    #[test]
+    fn every_flipped_bit_is_found_in_its_batch() {
+        let (bytes, starts, epochs) = log();
+        for bit in starts[2] as usize * 8..starts[4] as usize * 8 {
+            let mut bytes = bytes.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            let damaged = starts.iter().rposition(|&start| start <= bit as u64 / 8);
+            let result = scanned(&bytes, START, Some(&epochs));
+            assert_eq!(Some(result.batches as usize), damaged, "bit {bit}");
+            assert!(matches!(result.found(), Found::Corrupt | Found::Torn), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn offsets_may_be_missing_only_where_compaction_is_allowed() {
+        let mut bytes = batch(3, 0, b"a");
+        bytes.extend(batch(9, 0, b"b"));
+        let allowed = ScanFrom { gaps: Gaps::Allowed, ..START };
+        assert_eq!(scanned(&bytes, allowed, None).next_offset, Offset(10));
+        assert_eq!(scanned(&bytes, START, None).found(), Found::Corrupt);
+        let from_three = ScanFrom { next_offset: Offset(3), ..START };
+        assert_eq!(scanned(&bytes, from_three, None).batches, 1);
+        bytes.extend(batch(9, 0, b"again"));
+        assert_eq!(scanned(&bytes, allowed, None).batches, 2, "offsets never go back");
+    }
+
+    #[test]
+    fn an_epoch_never_goes_back_even_when_no_list_is_known() {
+        let mut bytes = batch(0, 5, b"a");
+        bytes.extend(batch(1, 4, b"b"));
+        assert_eq!(scanned(&bytes, START, None).batches, 1);
+        let later = ScanFrom { leader_epoch: LeaderEpoch(6), ..START };
+        assert_eq!(scanned(&bytes, later, None).batches, 0);
+    }
+
+    #[test]
+    fn a_batch_larger_than_the_buffer_is_checked_whole() {
+        let mut bytes = batch(0, 0, &vec![7; RECOVERY_BUFFER_BYTES + 100]);
+        bytes.extend(batch(1, 0, b"after it"));
+        assert_eq!(scanned(&bytes, START, None).batches, 2);
+        bytes[RECOVERY_BUFFER_BYTES + 50] ^= 1;
+        assert_eq!(scanned(&bytes, START, None).batches, 0);
+    }
+
+    #[test]
+    fn a_scan_from_the_end_or_beyond_finds_nothing() {
+        let (bytes, _, _) = log();
+        for position in [bytes.len() as u64, bytes.len() as u64 + 10] {
+            let from = ScanFrom { position, next_offset: Offset(5), ..START };
+            let result = scanned(&bytes, from, None);
+            assert_eq!((result.found(), result.batches, result.bytes_left()), (Found::Sound, 0, 0));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic(
+            bytes in prop::collection::vec(any::<u8>(), 0..300),
+            offset in any::<[u8; 8]>(),
+        ) {
+            scanned(&bytes, START, None);
+            // Sound batches with any stamp, the one part that no checksum covers.
+            let mut stamped = batch(0, 0, b"value");
+            stamped[..8].copy_from_slice(&offset);
+            stamped.extend_from_slice(&bytes);
+            scanned(&stamped, ScanFrom { gaps: Gaps::Allowed, ..START }, None);
+        }
+    }
+}
