@@ -204,7 +204,8 @@ impl CheckedBatch {
         CheckedBatch::seal(header, self.bytes.to_vec())
     }
 
-    /// Reads every record and returns the largest time stamp.
+    /// Reads every record and returns the largest time stamp. Offset deltas ascend up to the last
+    /// one, so where there are as many records as offsets each is at the offset of its place.
     fn check_records(&self, rules: &CheckRules, scratch: &mut Scratch) -> Result<i64, BatchError> {
         let mut newest = -1;
         for (index, record) in (0..).zip(self.records(scratch)?) {

@@ -323,6 +323,39 @@ fn malformed_records_are_named() {
     assert!(matches!(outcome, Some(BatchError::Invalid(_))), "a byte after the last record");
 }
 
+#[test]
+fn records_carry_as_many_headers_as_they_may_and_no_more() {
+    for (count, accepted) in
+        [(limits::RECORD_HEADERS_MAX, true), (limits::RECORD_HEADERS_MAX + 1, false)]
+    {
+        let headers = vec![("h", None); count];
+        let mut builder = BatchBuilder::new(Compression::None);
+        builder.push(&NewRecord { headers: &headers, ..NewRecord::default() });
+        assert_eq!(take(builder.build().bytes()).is_ok(), accepted, "{count} headers");
+    }
+}
+
+/// What compaction leaves has gaps, and nothing else is different about it.
+#[test]
+fn offsets_in_a_log_ascend_within_the_batch() {
+    let record = |delta: u8| [12, 0, 0, delta << 1, 1, 1, 0];
+    let rules = CheckRules { check_records: true, ..CheckRules::internal() };
+    for (deltas, sound) in [
+        ([0, 1], true),
+        ([0, 4], true),
+        ([2, 4], true),
+        ([2, 2], false),
+        ([3, 2], false),
+        ([0, 5], false),
+    ] {
+        let mut header = *sample_batch(Compression::None).header();
+        (header.records_count, header.last_offset_delta) = (2, 4);
+        let body = deltas.map(record).concat();
+        let taken = CheckedBatch::take(&mut forge(header, &body).into(), &rules);
+        assert_eq!(taken.is_ok(), sound, "{deltas:?}");
+    }
+}
+
 /// Row 23: the bounds of the topic hold for every record, and nothing else is a time.
 #[test]
 fn timestamps_outside_the_bounds_are_refused() {
