@@ -14,6 +14,7 @@
 //! * [`storage`]: the seam to disks
 //! * [`log`]: one partition's durable log
 //! * [`machine`], [`metadata`]: state as a fold over records; the cluster's topics and nodes
+//! * [`quorum`]: agreement on the metadata
 //! * [`protocol`]: wire codecs
 //! * [`telemetry`]: numbers and the log
 //! * [`net`]: the asynchronous edge
@@ -33,6 +34,7 @@ pub mod metadata;
 pub mod net;
 pub mod partitioner;
 pub mod protocol;
+pub mod quorum;
 pub mod random;
 pub mod record;
 pub mod storage;

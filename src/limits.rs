@@ -112,6 +112,13 @@ pub const TOPIC_SERIES_MAX: usize = 2_000;
 pub const DELETED_TOPICS_MAX: usize = 100_000;
 /// Producer ids that are reserved at once.
 pub const PRODUCER_ID_BLOCK_MAX: u32 = 1_000_000;
+/// Largest snapshot of the cluster's metadata.
+pub const METADATA_SNAPSHOT_BYTES_MAX: usize = 1024 * MIB;
+/// Metadata commands that may wait for the proposer.
+pub const METADATA_COMMANDS_MAX: usize = 1_024;
+/// Bytes of records that are put into one metadata entry before the next command has to wait for
+/// the next entry.
+pub const METADATA_ENTRY_BYTES: usize = MIB;
 /// Largest configuration file that is read.
 pub const CONFIG_FILE_BYTES_MAX: usize = MIB;
 

@@ -8,7 +8,8 @@ use crate::types::{ProducerEpoch, ProducerId};
 /// State that is a fold over records.
 ///
 /// `decide` is pure: the same state, moment and command give the same answer, so a simulator can
-/// repeat it, and the caller decides whether the records are appended or (to validate only) dropped.
+/// repeat it, and the caller decides whether the records are appended or (to validate only)
+/// dropped.
 pub trait Machine {
     /// What may be asked of it: a closed enum.
     type Command;

@@ -1,6 +1,6 @@
-//! Every setting a topic may have: name, type, unit, default, what it does, what is valid. One table
-//! from which validation, effective values, typed settings and every listing derive. Knows nothing
-//! of protocols or configuration files.
+//! Every setting a topic may have: name, type, unit, default, what it does, what is valid. One
+//! table from which validation, effective values, typed settings and every listing derive. Knows
+//! nothing of protocols or configuration files.
 //!
 //! A key stands here only when the broker honours it. Keys and values that Kafka has and this build
 //! does not honour are refused with the reason, because a setting that is accepted and ignored is a

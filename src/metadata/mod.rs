@@ -1,7 +1,7 @@
 //! The cluster's metadata as a state machine: which nodes, topics, partitions and settings there
-//! are. [`decide`] turns a command into records without changing anything; [`Image::replay`] applies
-//! a record and is the only thing that changes an image. To validate without doing, decide and drop
-//! the records.
+//! are. [`decide`] turns a command into records without changing anything; [`Image::replay`]
+//! applies a record and is the only thing that changes an image. To validate without doing, decide
+//! and drop the records.
 //!
 //! Pure: no clock, no chance, no files. Knows nothing of Raft, partitions' logs or protocols.
 

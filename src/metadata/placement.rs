@@ -8,8 +8,9 @@ use crate::types::{LeaderEpoch, NodeId};
 /// Places partitions `first .. first + count` on `nodes`, `replication_factor` replicas each.
 ///
 /// Leaders go round the nodes, starting at a place that the seed chooses, so that many small topics
-/// spread as evenly as one large one. The distance from leader to the next replica grows by one each
-/// round, so that the partitions of a failed leader spread over all other nodes (Kafka's scheme).
+/// spread as evenly as one large one. The distance from leader to the next replica grows by one
+/// each round, so that the partitions of a failed leader spread over all other nodes (Kafka's
+/// scheme).
 pub(super) fn place(
     nodes: &[NodeId],
     seed: u64,

@@ -1,11 +1,11 @@
 //! What changes the cluster's metadata: the closed set of records and their bytes.
 //!
 //! A record is `u16 number | u8 version | fields in the order they are declared here`, big endian.
-//! Strings and lists carry a `u32` length; a declared length is checked against the bytes that remain
-//! before anything is taken for it. A number or version that this build does not know is an error,
-//! never skipped: a state machine that leaves out a record it can not read differs from its replicas.
-//! Numbers are never reused; a changed layout is a new version, and `tests/golden/metadata` holds
-//! bytes of every version that must stay readable.
+//! Strings and lists carry a `u32` length; a declared length is checked against the bytes that
+//! remain before anything is taken for it. A number or version that this build does not know is an
+//! error, never skipped: a state machine that leaves out a record it can not read differs from its
+//! replicas. Numbers are never reused; a changed layout is a new version, and
+//! `tests/golden/metadata` holds bytes of every version that must stay readable.
 //!
 //! Checksums and framing are the log's and the snapshot's business.
 
@@ -48,6 +48,11 @@ impl<'a> Reader<'a> {
         self.0.is_empty()
     }
 
+    /// What is left, whatever it means.
+    pub(crate) fn rest(&mut self) -> &'a [u8] {
+        std::mem::take(&mut self.0)
+    }
+
     fn take(&mut self, count: usize) -> Result<&'a [u8], DecodeError> {
         let (front, rest) = self.0.split_at_checked(count).ok_or(DecodeError::Truncated)?;
         self.0 = rest;
@@ -61,7 +66,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A declared count of things that take at least a byte each.
-    fn count(&mut self) -> Result<usize, DecodeError> {
+    pub(crate) fn count(&mut self) -> Result<usize, DecodeError> {
         let count = u32::get(self)? as usize;
         if count > self.0.len() { Err(DecodeError::Truncated) } else { Ok(count) }
     }
@@ -99,7 +104,7 @@ macro_rules! number_fields {
     )*};
 }
 
-integer_fields!(u8, u16, u32, i32, i64);
+integer_fields!(u8, u16, u32, u64, i32, i64);
 number_fields!(NodeId, BrokerEpoch, LeaderEpoch, PartitionId, ProducerId, Millis);
 
 impl Field for bool {

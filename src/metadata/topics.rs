@@ -172,7 +172,8 @@ fn changed_config(
     replicas: usize,
     changes: &[Change],
 ) -> Result<config::Changes, Refusal> {
-    // The defaults of a node's file stay out of it: a decision must not depend on which node made it.
+    // The defaults of a node's file stay out of it: a decision must not depend on which node made
+    // it.
     let file = BrokerDefaults::default();
     let layers = Layers { topic: own, dynamic: image.broker_config(), file: &file, replicas };
     let changes = config::change(own, &layers, Key::find, changes)?;

@@ -1,0 +1,83 @@
+//! Raft entries as record batches: one entry is one batch with one record, so an entry's index is
+//! the record's offset and its term the batch's leader epoch.
+//!
+//! The record has no key. Its value is `u8 version (0) | u8 kind | u64 node that led | body`: kind
+//! 0, blank: no body; kind 1, records: `u64 version of the image they were decided on`, then
+//! metadata records to the end; kind 2, membership. The record's time stamp is that of the
+//! proposal.
+
+use bytes::Bytes;
+use openraft::EntryPayload;
+
+use super::types::{Entry, LogId, Membership, Proposal};
+use crate::metadata::DecodeError;
+use crate::metadata::record::{Field, Reader};
+use crate::record::{BatchBuilder, CheckedBatch, StampedBatch, decode_records};
+use crate::types::{LeaderEpoch, Millis, Offset};
+
+const VERSION: u8 = 0;
+const BLANK: u8 = 0;
+const RECORDS: u8 = 1;
+const MEMBERSHIP: u8 = 2;
+
+/// Time stamp of entries that nobody's clock was asked for.
+const NO_TIME: Millis = Millis(-1);
+
+/// The batch of an entry, in a log whose offset 0 is the index `base`.
+pub(super) fn encode(entry: &Entry, base: u64) -> StampedBatch {
+    let mut value = Vec::new();
+    VERSION.put(&mut value);
+    let kind = match &entry.payload {
+        EntryPayload::Blank => BLANK,
+        EntryPayload::Normal(_) => RECORDS,
+        EntryPayload::Membership(_) => MEMBERSHIP,
+    };
+    kind.put(&mut value);
+    entry.log_id.leader_id.node_id.put(&mut value);
+    let mut at = NO_TIME;
+    match &entry.payload {
+        EntryPayload::Blank => {}
+        EntryPayload::Normal(proposal) => {
+            at = proposal.at;
+            proposal.base.put(&mut value);
+            value.extend_from_slice(&proposal.records);
+        }
+        EntryPayload::Membership(membership) => membership.put(&mut value),
+    }
+    let index = entry.log_id.index.checked_sub(base).expect("entries lie above the log's base");
+    let offset = Offset(i64::try_from(index).expect("2^63 entries are never written"));
+    let term = i32::try_from(entry.log_id.leader_id.term).expect("2^31 elections never happen");
+    BatchBuilder::single(at, None, Some(&value)).stamp(offset, LeaderEpoch(term))
+}
+
+/// The entry in a batch, or what is wrong with it.
+pub(super) fn decode(batch: &CheckedBatch, base: u64) -> Result<Entry, String> {
+    let records = decode_records(batch).map_err(|error| error.to_string())?;
+    let [record] = records.as_slice() else {
+        return Err(format!("an entry has one record, not {}", records.len()));
+    };
+    let value = record.value.clone().ok_or("an entry has a value")?;
+    let offset = u64::try_from(record.offset.0).map_err(|_| "an entry's offset is not negative")?;
+    let term = u64::try_from(batch.header().leader_epoch.0)
+        .map_err(|_| "an entry's term is not negative")?;
+    let index = base.checked_add(offset).ok_or("an entry's index is not beyond all numbers")?;
+    decode_value(&value, term, index, record.timestamp).map_err(|error| error.to_string())
+}
+
+fn decode_value(value: &Bytes, term: u64, index: u64, at: Millis) -> Result<Entry, DecodeError> {
+    let mut from = Reader::new(value);
+    let (version, kind) = (u8::get(&mut from)?, u8::get(&mut from)?);
+    let node = u64::get(&mut from)?;
+    let payload = match (version, kind) {
+        (VERSION, BLANK) => EntryPayload::Blank,
+        (VERSION, RECORDS) => {
+            let base = u64::get(&mut from)?;
+            let records = value.slice_ref(from.rest());
+            EntryPayload::Normal(Proposal { at, base, records })
+        }
+        (VERSION, MEMBERSHIP) => EntryPayload::Membership(Membership::get(&mut from)?),
+        _ => return Err(DecodeError::Unknown { number: u16::from(kind), version }),
+    };
+    let leader_id = openraft::CommittedLeaderId::new(term, node);
+    Ok(Entry { log_id: LogId { leader_id, index }, payload })
+}
