@@ -496,6 +496,10 @@ impl<S: Service> Connection<S> {
             if let Some(end) = self.overdue() {
                 return Poll::Ready(end);
             }
+            if self.keep_house() {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             let next = self.next_deadline();
             // A timer that fires too early costs one look at the clock; moving it costs more.
             if next < self.timer.deadline() || self.timer.is_elapsed() {
@@ -505,10 +509,6 @@ impl<S: Service> Connection<S> {
                 return Poll::Pending;
             }
             self.clock.now = Instant::now();
-            if self.keep_house() {
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
         }
     }
 
@@ -577,6 +577,9 @@ impl<S: Service> Connection<S> {
 
     /// Says the last words and closes.
     async fn close(mut self, end: End) {
+        // Nobody waits for these any more, and their permits are others' turn.
+        self.streams = Streams::default();
+        self.permit = Admission::None;
         match end {
             End::Finished => {}
             End::Failed(OutputError::Socket(error)) => {

@@ -1,0 +1,195 @@
+//! Order, bounds and credit.
+
+use std::sync::atomic::Ordering::SeqCst;
+
+use super::*;
+use crate::limits;
+use crate::protocol::error::ErrorCode;
+
+#[tokio::test]
+async fn answers_come_as_they_are_ready_and_requests_start_as_they_arrive() {
+    let edge = edge();
+    let mut client = connect(&edge).await;
+    client.request(1, produce("later"), b"first").await;
+    client.request(2, produce("ready"), b"second").await;
+    client.request(3, metadata(), b"").await;
+    assert_eq!((client.frame().await.stream, client.frame().await.stream), (2, 3));
+    edge.service.release.add_permits(1);
+    let frame = client.frame().await;
+    assert_eq!((frame.kind, frame.stream), (Kind::Response, 1));
+    assert_eq!(*edge.service.produced.lock().expect("lock"), [&b"first"[..], b"second"]);
+}
+
+#[tokio::test]
+async fn row_13_ten_thousand_pipelined_requests_are_answered_with_a_bound_under_way() {
+    const COUNT: u32 = 10_000;
+    let edge = edge();
+    let client = connect(&edge).await;
+    let (mut read, mut write) = client.stream.into_split();
+    let sender = tokio::spawn(async move {
+        for stream in 1..=COUNT {
+            let bytes = request_frame(stream, &produce("later"), &stream.to_be_bytes());
+            write.write_all(&bytes).await.expect("sent");
+        }
+        write
+    });
+    settle().await;
+    let service = &edge.service;
+    assert_eq!(service.waiting.load(SeqCst), limits::CONNECTION_IN_FLIGHT_MAX);
+    service.release.add_permits(COUNT as usize);
+    let mut seen = std::collections::BTreeSet::new();
+    let mut reader = Client::over(tokio::io::join(&mut read, tokio::io::sink()));
+    while seen.len() < COUNT as usize {
+        assert!(seen.insert(reader.frame().await.stream), "one answer each");
+    }
+    sender.await.expect("all sent");
+    assert_eq!(service.waiting_max.load(SeqCst), limits::CONNECTION_IN_FLIGHT_MAX);
+    let produced = service.produced.lock().expect("lock");
+    assert!(produced.iter().zip(1..=COUNT).all(|(payload, n)| payload[..] == n.to_be_bytes()));
+}
+
+#[tokio::test]
+async fn a_payload_of_any_size_arrives_whole_however_it_is_cut() {
+    let edge = edge();
+    let mut client = connect(&edge).await;
+    let sizes = [0, 1, 4_080, 4_096, 65_535, 65_536, 70_000, 1 << 20, 3 << 20];
+    let payloads: Vec<Vec<u8>> =
+        sizes.iter().map(|&size| (0..size).map(|at| (at % 251) as u8).collect()).collect();
+    for cut in [7, 4_096, 100_000, usize::MAX] {
+        for (payload, stream) in payloads.iter().zip(1..) {
+            let bytes = request_frame(stream, &produce("ready"), payload);
+            for part in bytes.chunks(cut.max(payload.len() / 64)) {
+                client.send(part).await;
+            }
+            assert_eq!(client.frame().await.stream, stream);
+        }
+        let produced = std::mem::take(&mut *edge.service.produced.lock().expect("lock"));
+        assert!(produced == payloads);
+    }
+}
+
+#[tokio::test]
+async fn a_subscription_sends_within_its_credit_and_goes_on_when_it_is_returned() {
+    let edge = edge();
+    let mut client = connect(&edge).await;
+    client.request(1, subscribe("endless", 40), b"").await;
+    // Credit of 100: after 40 and 80 there is some left, so a whole frame still goes.
+    for number in 0..3 {
+        let frame = client.frame().await;
+        assert_eq!((frame.kind, frame.stream, frame.payload[0]), (Kind::Data, 1, number));
+    }
+    client.is_silent().await;
+    let mut credit = BytesMut::new();
+    frame::put_credit(&mut credit, StreamId(1), 20);
+    client.send(&credit).await;
+    client.is_silent().await;
+    client.send(&credit).await;
+    assert_eq!(client.frame().await.payload[0], 3);
+    client.is_silent().await;
+}
+
+#[tokio::test]
+async fn a_reader_slow_on_one_stream_holds_up_no_other() {
+    let edge = edge();
+    let mut client = connect(&edge).await;
+    client.request(1, subscribe("endless", 200), b"").await;
+    client.request(2, subscribe("endless", 1), b"").await;
+    client.request(3, metadata(), b"").await;
+    let mut frames = [0; 4];
+    for _ in 0..1 + 100 + 1 {
+        frames[client.frame().await.stream as usize] += 1;
+    }
+    assert_eq!(frames, [0, 1, 100, 1]);
+    client.is_silent().await;
+}
+
+#[tokio::test]
+async fn a_subscription_ends_once_by_itself_by_cancel_or_by_refusal() {
+    let edge = edge();
+    let mut client = connect(&edge).await;
+    let mut cancel = BytesMut::new();
+    frame::put_cancel(&mut cancel, StreamId(1));
+    // Waiting for data; out of credit; over by itself.
+    for (topic, size, data) in [("quiet", 1, 0), ("endless", 100, 1), ("short", 1, 1)] {
+        client.request(1, subscribe(topic, size), b"").await;
+        for _ in 0..data {
+            assert_eq!(client.frame().await.kind, Kind::Data);
+        }
+        if topic != "short" {
+            client.is_silent().await;
+            client.send(&cancel).await;
+        }
+        let end = client.frame().await;
+        assert_eq!((end.kind, end.stream), (Kind::End, 1), "{topic}");
+        assert!(end.response().error.is_none());
+        assert_eq!(edge.service.waiting.load(SeqCst), 0, "the feed is dropped");
+        // What crosses the end is ignored.
+        client.send(&cancel).await;
+        client.is_silent().await;
+    }
+    client.request(1, subscribe("refused", 1), b"").await;
+    let end = client.frame().await;
+    let error = end.response().error.expect("refused").error_code();
+    assert_eq!((end.kind, error), (Kind::End, Some(ErrorCode::UnknownTopicOrPartition)));
+}
+
+#[tokio::test]
+async fn a_waiting_fetch_can_be_cancelled_and_a_produce_can_not() {
+    let edge = edge();
+    let mut client = connect(&edge).await;
+    client.request(1, fetch("never"), b"").await;
+    client.request(2, produce("later"), b"x").await;
+    let mut cancels = BytesMut::new();
+    frame::put_cancel(&mut cancels, StreamId(2));
+    frame::put_cancel(&mut cancels, StreamId(1));
+    client.send(&cancels).await;
+    let frame = client.frame().await;
+    assert_eq!((frame.kind, frame.stream), (Kind::Response, 1));
+    assert!(frame.response().error.is_some());
+    client.is_silent().await;
+    edge.service.release.add_permits(1);
+    let frame = client.frame().await;
+    assert_eq!((frame.stream, frame.response().error), (2, None));
+}
+
+#[tokio::test]
+async fn without_permits_of_the_node_requests_wait_and_pings_behind_them_too() {
+    let edge = edge();
+    let mut client = connect(&edge).await;
+    let all = edge.permits.available_permits() as u32;
+    let held = Arc::clone(&edge.permits).acquire_many_owned(all).await.expect("open");
+    client.request(1, produce("ready"), b"x").await;
+    client.is_silent().await;
+    drop(held);
+    assert_eq!(client.frame().await.stream, 1);
+    client.request(2, produce("later"), b"x").await;
+    settle().await;
+    assert!(edge.permits.available_permits() < all as usize, "held while it is under way");
+    edge.service.release.add_permits(1);
+    client.frame().await;
+    settle().await;
+    assert_eq!(edge.permits.available_permits(), all as usize);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_throttled_client_is_not_read_for_as_long_as_it_was_told() {
+    let edge = edge();
+    let mut client = connect(&edge).await;
+    let begun = tokio::time::Instant::now();
+    client.request(1, produce("throttled"), b"x").await;
+    client.frame().await;
+    client.request(2, metadata(), b"").await;
+    client.frame().await;
+    assert!(begun.elapsed() >= SECOND && begun.elapsed() < 2 * SECOND, "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn a_ping_is_answered_with_its_bytes() {
+    let edge = edge();
+    let mut client = connect(&edge).await;
+    let mut ping = BytesMut::new();
+    frame::put_ping(&mut ping, *b"12345678");
+    client.send(&ping).await;
+    let pong = client.frame().await;
+    assert_eq!((pong.kind, &pong.payload[..]), (Kind::Pong, &b"12345678"[..]));
+}
