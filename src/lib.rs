@@ -17,7 +17,7 @@
 //! * [`quorum`]: agreement on the metadata
 //! * [`protocol`]: wire codecs
 //! * [`telemetry`]: numbers and the log
-//! * [`net`]: the asynchronous edge
+//! * [`net`], [`http`]: the asynchronous edge
 //!
 //! # Absences that hold
 //! Invariant: nothing below `net` reads a clock, opens a socket or draws a random number of its own.
@@ -27,6 +27,7 @@
 #![forbid(unsafe_code)]
 
 pub mod config;
+pub mod http;
 pub mod limits;
 pub mod log;
 pub mod machine;

@@ -104,6 +104,12 @@ pub const STREAM_CREDIT_BYTES: u32 = 4 * MIB as u32;
 pub const THROTTLE_MS_MAX: u32 = 30_000;
 /// Connections the HTTP listener serves at once.
 pub const HTTP_CONNECTIONS_MAX: usize = 1_024;
+/// Milliseconds a request's head may take to arrive over HTTP, and a kept connection may be silent.
+pub const HTTP_HEAD_MS_MAX: u64 = 10_000;
+/// Largest head of an HTTP request.
+pub const HTTP_HEAD_BYTES_MAX: usize = 64 * KIB;
+/// Largest body of an HTTP request.
+pub const HTTP_BODY_BYTES_MAX: usize = 16 * MIB;
 /// Topics that have series of their own among the metrics; the others share one.
 pub const TOPIC_SERIES_MAX: usize = 2_000;
 

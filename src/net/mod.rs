@@ -144,6 +144,12 @@ impl<S: Service> Edge<S> {
         &self.settings
     }
 
+    /// Counts a connection as open until the value is dropped, however its task ends.
+    pub(crate) fn opened(&self, listener: Listener) -> Opened {
+        self.telemetry.edge.opened(listener);
+        Opened { telemetry: Arc::clone(&self.telemetry), listener }
+    }
+
     /// Whether this peer is served at all.
     pub(crate) fn admits(&self, peer: &Peer) -> bool {
         peer.is_local() || !self.settings.protected_mode
@@ -186,16 +192,16 @@ async fn native<S: Service>(
     socket: Socket,
     session: Session,
 ) {
-    edge.telemetry.edge.opened(listener);
-    let opened = Opened { telemetry: Arc::clone(&edge.telemetry), listener };
+    let opened = edge.opened(listener);
     if let Some((socket, read)) = handshake::greet(&edge, listener, socket, &session).await {
         connection::serve(edge, listener, socket, session, read).await;
     }
     drop(opened);
 }
 
-/// Counts a connection as open while it lives, however its task ends.
-struct Opened {
+/// An open connection, as far as it is counted.
+#[derive(Debug)]
+pub(crate) struct Opened {
     telemetry: Arc<Telemetry>,
     listener: Listener,
 }
