@@ -214,8 +214,8 @@ impl Frontier {
         Ok(())
     }
 
-    /// Takes back what is claimed of a log beyond `entry`, durably. What the log then removes may be
-    /// gone after a crash without being missed.
+    /// Takes back what is claimed of a log beyond `entry`, durably. What the log then removes may
+    /// be gone after a crash without being missed.
     ///
     /// # Errors
     /// When the journal can not be written and synced; then nothing may be removed.

@@ -202,7 +202,7 @@ mod tests {
         assert_eq!(content(&disk, TORN), None);
     }
 
-    // Bad inputs row 85: a later sync reports success for pages that an earlier, failed one dropped.
+    // Bad inputs row 85: a later sync reports success for pages that a failed one dropped.
     #[test]
     fn bytes_above_the_frontier_are_written_again_after_a_failed_sync() {
         let disk = MemoryDisk::new();

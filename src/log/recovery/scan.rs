@@ -421,7 +421,7 @@ mod tests {
         assert_eq!(scanned(&bytes, START, None).found(), Found::ZeroTail);
     }
 
-    // D9: no flipped bit is passed over, wherever it is, and the batch that has it is the one found.
+    // D9: no flipped bit is passed over, and the batch that has it is the one found.
     #[test]
     fn every_flipped_bit_is_found_in_its_batch() {
         let (bytes, starts, epochs) = log();
