@@ -18,6 +18,7 @@
 //! * [`protocol`]: wire codecs
 //! * [`telemetry`]: numbers and the log
 //! * [`net`], [`http`]: the asynchronous edge
+//! * [`client`]: the native protocol from the other side; knows nothing of the broker
 //!
 //! # Absences that hold
 //! Invariant: nothing below `net` reads a clock, opens a socket or draws a random number of its own.
@@ -26,6 +27,7 @@
 //! promised to be.
 #![forbid(unsafe_code)]
 
+pub mod client;
 pub mod config;
 pub mod http;
 pub mod limits;

@@ -52,7 +52,6 @@ const _: () = assert!(KIND_AT == LENGTH_BYTES && FLAGS_AT == KIND_AT + 1);
 const _: () = assert!(RESERVED_AT == FLAGS_AT + 1 && STREAM_AT == RESERVED_AT + 2);
 const _: () = assert!(HEADER_LENGTH_AT == STREAM_AT + 4);
 const _: () = assert!(FRAME_PREFIX_BYTES == HEADER_LENGTH_AT + 4);
-const _: () = assert!(MINOR_MIN <= MINOR_MAX);
 const _: () = assert!(limits::FRAME_BYTES_MAX < u32::MAX as usize);
 
 macro_rules! kinds {
@@ -464,11 +463,12 @@ impl Preface {
     /// # Errors
     /// When there is none; the text is what the client gets in an ERROR frame.
     pub fn negotiate(self) -> Result<u8, PrefaceError> {
-        if self.minor_max < MINOR_MIN || self.minor_min > MINOR_MAX {
+        let own = Preface::OWN;
+        if self.minor_max < own.minor_min || self.minor_min > own.minor_max {
             let theirs = format!("1.{}–1.{}", self.minor_min, self.minor_max);
             return Err(PrefaceError::UnsupportedVersion { theirs });
         }
-        Ok(self.minor_max.min(MINOR_MAX))
+        Ok(self.minor_max.min(own.minor_max))
     }
 }
 

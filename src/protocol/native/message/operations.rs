@@ -104,8 +104,8 @@ messages! {
         /// The topic.
         #[prost(string, tag = "1")]
         pub topic: String,
-        /// Index of the partition; -1: the data is one batch without producer id whose records the
-        /// server         /// spreads over the partitions, at least once, with one result for each.
+        /// Index of the partition; -1: the data is a plain record list that the server spreads over
+        /// the partitions, at least once, with one result for each.
         #[prost(int32, tag = "2")]
         pub partition: i32,
         /// Share of the payload.
