@@ -23,8 +23,8 @@ const MEMBERSHIP: u8 = 2;
 /// Time stamp of entries that nobody's clock was asked for.
 const NO_TIME: Millis = Millis(-1);
 
-/// The batch of an entry, in a log whose offset 0 is the index `base`.
-pub(super) fn encode(entry: &Entry, base: u64) -> StampedBatch {
+/// The batch of an entry.
+pub(super) fn encode(entry: &Entry) -> StampedBatch {
     let mut value = Vec::new();
     VERSION.put(&mut value);
     let kind = match &entry.payload {
@@ -44,23 +44,21 @@ pub(super) fn encode(entry: &Entry, base: u64) -> StampedBatch {
         }
         EntryPayload::Membership(membership) => membership.put(&mut value),
     }
-    let index = entry.log_id.index.checked_sub(base).expect("entries lie above the log's base");
-    let offset = Offset(i64::try_from(index).expect("2^63 entries are never written"));
+    let index = i64::try_from(entry.log_id.index).expect("2^63 entries are never written");
     let term = i32::try_from(entry.log_id.leader_id.term).expect("2^31 elections never happen");
-    BatchBuilder::single(at, None, Some(&value)).stamp(offset, LeaderEpoch(term))
+    BatchBuilder::single(at, None, Some(&value)).stamp(Offset(index), LeaderEpoch(term))
 }
 
 /// The entry in a batch, or what is wrong with it.
-pub(super) fn decode(batch: &CheckedBatch, base: u64) -> Result<Entry, String> {
+pub(super) fn decode(batch: &CheckedBatch) -> Result<Entry, String> {
     let records = decode_records(batch).map_err(|error| error.to_string())?;
     let [record] = records.as_slice() else {
         return Err(format!("an entry has one record, not {}", records.len()));
     };
     let value = record.value.clone().ok_or("an entry has a value")?;
-    let offset = u64::try_from(record.offset.0).map_err(|_| "an entry's offset is not negative")?;
+    let index = u64::try_from(record.offset.0).map_err(|_| "an entry's index is not negative")?;
     let term = u64::try_from(batch.header().leader_epoch.0)
         .map_err(|_| "an entry's term is not negative")?;
-    let index = base.checked_add(offset).ok_or("an entry's index is not beyond all numbers")?;
     decode_value(&value, term, index, record.timestamp).map_err(|error| error.to_string())
 }
 

@@ -51,6 +51,9 @@ pub enum QuorumError {
         /// Who asked.
         requested: String,
     },
+    /// The log takes nothing any more after a failure of the disk.
+    #[error("metadata log: {0}")]
+    Offline(String),
     /// Raft itself stopped.
     #[error("the metadata quorum stopped: {0}")]
     Stopped(String),

@@ -34,11 +34,6 @@ pub(super) struct Saved {
     pub(super) committed: Option<LogId>,
     /// Entries up to this one are only in the snapshot.
     pub(super) purged: Option<LogId>,
-    /// Index of the entry at offset 0 of the log.
-    pub(super) base: u64,
-    /// How much of the log is certainly durable: bytes that are bad below this are damage, not the
-    /// remains of a write that a power cut ended.
-    pub(super) frontier: Option<(i64, i64, u64)>,
 }
 
 /// A snapshot as it lies on disk and goes to followers.
@@ -55,22 +50,10 @@ impl Field for Saved {
         self.vote.put(into);
         self.committed.put(into);
         self.purged.put(into);
-        self.base.put(into);
-        self.frontier.is_some().put(into);
-        if let Some((segment, offset, position)) = self.frontier {
-            segment.put(into);
-            offset.put(into);
-            position.put(into);
-        }
     }
     fn get(from: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let (vote, committed) = (Field::get(from)?, Field::get(from)?);
-        let (purged, base) = (Field::get(from)?, Field::get(from)?);
-        let frontier = match bool::get(from)? {
-            true => Some((Field::get(from)?, Field::get(from)?, Field::get(from)?)),
-            false => None,
-        };
-        Ok(Saved { vote, committed, purged, base, frontier })
+        Ok(Saved { vote, committed, purged: Field::get(from)? })
     }
 }
 

@@ -4,14 +4,14 @@
 //!
 //! # Opening
 //! Damage is an error, and so is a missing file that should be there: starting with less than was
-//! promised could elect two leaders or forget a topic. Invariants (M1): the snapshot holds everything
-//! that is purged; the log begins no later than after it; what is known to be committed is there.
+//! promised could elect two leaders or forget a topic. `vote` is the first file of a node, so it is
+//! missing only where nothing is. Held on opening (M1): the log begins right after what is purged;
+//! the snapshot has everything that is purged; what is known to be committed is there.
 //!
-//! # Purging and starting over
-//! `vote` says up to where entries are purged before the log lets go of them. When a snapshot from
-//! another node is ahead of the log, entries in between never come, so the log starts over in a new
-//! directory: writing its base into `vote` is what makes the change, and what is left of the old
-//! directory goes at the next opening.
+//! # Purging
+//! `vote` says up to where entries are purged before the log lets go of them; a crash in between is
+//! made up for at the next opening. When a snapshot from another node is ahead of the whole log,
+//! purging up to it empties the log, which then begins after it.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -43,7 +43,7 @@ pub(super) struct Store {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
     saved: Saved,
-    /// Whether `saved` holds something that its file does not, nothing of which must not be lost.
+    /// Whether `saved` holds something that its file does not. Nothing of that must survive.
     behind: bool,
     journal: Journal,
     last: Option<LogId>,
@@ -60,10 +60,9 @@ impl Store {
             Some(saved) => saved,
             None => begin(&*disk, dir, presence)?,
         };
-        remove_remains(&*disk, dir, &saved)?;
-        let journal = Journal::open(Arc::clone(&disk), log_dir(dir, saved.base), saved.frontier)?;
-        let mut store =
-            Store { disk, dir: dir.to_owned(), saved, behind: false, journal, last: None };
+        remove_remains(&*disk, dir)?;
+        let journal = Journal::open(&disk, dir)?;
+        let mut store = Store::new(disk, dir, saved, journal);
         store.finish_purge()?;
         store.check()?;
         Ok(store)
@@ -72,12 +71,14 @@ impl Store {
     /// Opens what is in `dir` without changing anything.
     pub(super) fn open_read_only(disk: Arc<dyn Disk>, dir: &Path) -> Result<Store, QuorumError> {
         let saved = files::read_saved(&*disk, dir)?.ok_or_else(|| missing(dir))?;
-        let at = log_dir(dir, saved.base);
-        let journal = Journal::open_read_only(Arc::clone(&disk), at, saved.frontier)?;
-        let mut store =
-            Store { disk, dir: dir.to_owned(), saved, behind: false, journal, last: None };
+        let journal = Journal::open_read_only(&disk, dir)?;
+        let mut store = Store::new(disk, dir, saved, journal);
         store.check()?;
         Ok(store)
+    }
+
+    fn new(disk: Arc<dyn Disk>, dir: &Path, saved: Saved, journal: Journal) -> Store {
+        Store { disk, dir: dir.to_owned(), saved, behind: false, journal, last: None }
     }
 
     /// The state that the snapshot holds, or that of a new cluster.
@@ -92,8 +93,7 @@ impl Store {
     pub(super) fn replay_committed(&self) -> Result<Fold, QuorumError> {
         let mut fold = self.fold()?;
         let next = fold.applied.map_or(0, |applied| applied.index + 1);
-        let entries = self.read(next, self.next_index())?;
-        for entry in &entries {
+        for entry in &self.read(next, self.next_index())? {
             let alone = fold.membership.voter_ids().count() <= 1;
             if !alone && Some(entry.log_id) > self.saved.committed {
                 break;
@@ -128,12 +128,12 @@ impl Store {
 
     /// Whether [`Store::save`] would write something.
     pub(super) fn is_behind(&self) -> bool {
-        self.behind
+        self.behind || self.journal.is_frontier_behind()
     }
 
     pub(super) fn save_vote(&mut self, vote: Vote) -> Result<(), QuorumError> {
         self.saved.vote = Some(vote);
-        self.save()
+        self.write_saved()
     }
 
     /// Notes what is committed. Not durable before [`Store::save`]: a restart that knows less only
@@ -145,62 +145,48 @@ impl Store {
         }
     }
 
-    /// Brings the vote file up to date.
+    /// Writes down everything that was only noted.
     pub(super) fn save(&mut self) -> Result<(), QuorumError> {
-        self.saved.frontier = self.journal.frontier();
-        files::write_saved(&*self.disk, &self.dir, &self.saved)?;
-        self.behind = false;
-        Ok(())
+        self.journal.sync_frontier()?;
+        if self.behind { self.write_saved() } else { Ok(()) }
     }
 
     /// Appends entries, each with the index after the one before.
     pub(super) fn append(&mut self, entries: &[Entry]) -> Result<(), QuorumError> {
         // What the snapshot has already is not written again.
-        let purged = self.saved.purged.map_or(0, |purged| purged.index + 1);
+        let purged = self.after_purged();
         let known = entries.iter().take_while(|entry| entry.log_id.index < purged).count();
         let entries = &entries[known..];
         let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return Ok(()) };
         if self.journal.is_empty() && first.log_id.index != self.next_index() {
-            self.start_over(first.log_id.index, self.saved.purged)?;
+            self.journal.restart(offset(first.log_id.index))?;
         }
         assert_eq!(first.log_id.index, self.next_index(), "the log has no holes");
-        let batches: Vec<_> =
-            entries.iter().map(|entry| entry::encode(entry, self.saved.base)).collect();
+        let batches: Vec<_> = entries.iter().map(entry::encode).collect();
         let at = batches.iter().map(|batch| batch.max_timestamp()).max().unwrap_or(Millis(-1));
         self.journal.append(&batches, at)?;
         self.last = Some(last.log_id);
-        // Only the frontier: entries are durable, and the vote file did not change.
-        self.behind = true;
         Ok(())
     }
 
     /// Removes the entries from this one on.
     pub(super) fn truncate(&mut self, from: LogId) -> Result<(), QuorumError> {
         assert!(Some(from) > self.saved.committed, "what is committed stays");
-        if from.index >= self.next_index() {
-            return Ok(());
+        if from.index < self.next_index() {
+            self.journal.truncate(offset(from.index.max(self.first_index())))?;
+            self.last = self.read_last()?;
         }
-        let end = self.offset(from.index.max(self.first_index()));
-        // What the vote file says of the log's durable end comes true again before it goes back.
-        self.saved.frontier = self.journal.frontier_below(end);
-        files::write_saved(&*self.disk, &self.dir, &self.saved)?;
-        self.journal.truncate(end)?;
-        self.last = self.read_last()?;
         Ok(())
     }
 
     /// Lets go of the entries up to this one, which the snapshot has.
     pub(super) fn purge(&mut self, up_to: LogId) -> Result<(), QuorumError> {
-        if Some(up_to) <= self.saved.purged {
-            return Ok(());
+        if Some(up_to) > self.saved.purged {
+            self.saved.purged = Some(up_to);
+            self.write_saved()?;
+            self.finish_purge()?;
+            self.last = self.read_last()?;
         }
-        if up_to.index >= self.next_index() {
-            return self.start_over(up_to.index + 1, Some(up_to));
-        }
-        self.saved.purged = Some(up_to);
-        self.save()?;
-        self.finish_purge()?;
-        self.last = self.read_last()?;
         Ok(())
     }
 
@@ -224,37 +210,36 @@ impl Store {
         files::read_snapshot(&*self.disk, &self.dir)
     }
 
-    /// Writes down what makes the next opening exact.
+    /// Writes down everything, and what makes the next opening cheap.
     pub(super) fn close(&mut self) -> Result<(), QuorumError> {
         self.journal.close()?;
-        if self.behind { self.save() } else { Ok(()) }
+        self.save()
+    }
+
+    fn write_saved(&mut self) -> Result<(), QuorumError> {
+        files::write_saved(&*self.disk, &self.dir, &self.saved)?;
+        self.behind = false;
+        Ok(())
+    }
+
+    fn after_purged(&self) -> u64 {
+        self.saved.purged.map_or(0, |purged| purged.index + 1)
     }
 
     fn first_index(&self) -> u64 {
-        let purged = self.saved.purged.map_or(0, |purged| purged.index + 1);
-        purged.max(self.index(self.journal.start()))
+        self.after_purged().max(index(self.journal.start()))
     }
 
     fn next_index(&self) -> u64 {
-        let purged = self.saved.purged.map_or(0, |purged| purged.index + 1);
-        purged.max(self.index(self.journal.end()))
-    }
-
-    fn index(&self, offset: Offset) -> u64 {
-        self.saved.base + u64::try_from(offset.0).expect("offsets of our log are not negative")
-    }
-
-    fn offset(&self, index: u64) -> Offset {
-        Offset(i64::try_from(index - self.saved.base).expect("2^63 entries are never written"))
+        self.after_purged().max(index(self.journal.end()))
     }
 
     /// Some entries from `from` on, at least one.
     fn read_some(&self, from: u64, to: u64) -> Result<Vec<Entry>, QuorumError> {
-        let batches = self.journal.read(self.offset(from), self.offset(to), READ_BYTES)?;
+        let batches = self.journal.read(offset(from), offset(to), READ_BYTES)?;
         let mut entries = Vec::with_capacity(batches.len());
         for (batch, index) in batches.iter().zip(from..) {
-            let entry =
-                entry::decode(batch, self.saved.base).map_err(|what| self.bad(index, &what))?;
+            let entry = entry::decode(batch).map_err(|what| self.bad(index, &what))?;
             if entry.log_id.index != index {
                 return Err(self.bad(index, "another entry stands in its place"));
             }
@@ -271,89 +256,66 @@ impl Store {
         Ok(self.read_some(next - 1, next)?.first().map(|entry| entry.log_id))
     }
 
-    /// Makes the log let go of what is purged already. Again after a crash that came in between.
+    /// Makes the log let go of what is purged.
     fn finish_purge(&mut self) -> Result<(), QuorumError> {
-        let Some(purged) = self.saved.purged else { return Ok(()) };
-        let next = purged.index + 1;
-        if self.index(self.journal.end()) < next {
-            return Err(self.bad(next, "the log ends below what was purged"));
+        let start = offset(self.after_purged());
+        if self.journal.end() < start {
+            self.journal.restart(start)
+        } else if self.journal.start() < start {
+            self.journal.advance(start)
+        } else {
+            Ok(())
         }
-        if self.index(self.journal.start()) < next {
-            self.journal.advance(self.offset(next))?;
-        }
-        Ok(())
     }
 
-    /// Begins an empty log whose first entry has this index.
-    fn start_over(&mut self, base: u64, purged: Option<LogId>) -> Result<(), QuorumError> {
-        assert!(
-            purged.is_none_or(|purged| purged.index < base),
-            "purged entries do not come again"
-        );
-        let old = log_dir(&self.dir, self.saved.base);
-        let new = log_dir(&self.dir, base);
-        if new != old {
-            self.saved = Saved { base, purged, frontier: None, ..self.saved.clone() };
-            files::write_saved(&*self.disk, &self.dir, &self.saved)?;
-            self.journal = Journal::open(Arc::clone(&self.disk), new, None)?;
-            remove_dir(&*self.disk, &self.dir, &old)?;
-        }
-        self.last = purged;
-        Ok(())
-    }
-
-    /// Holds what the module promises of opening, and reads every entry once: an entry that can not
-    /// be read is found now and not when it is needed.
+    /// Holds what the module promises of opening, and reads every entry once: one that can not be
+    /// read is found now and not when it is needed.
     fn check(&mut self) -> Result<(), QuorumError> {
-        self.last = self.read_last()?;
-        let (mut from, to) = (self.first_index(), self.next_index());
-        while from < to {
-            from += self.read_some(from, to)?.len() as u64;
-        }
-        let vote = self.dir.join(VOTE_FILE);
-        let expected = self.saved.purged.map_or(0, |purged| purged.index + 1);
-        if self.index(self.journal.start()) > expected.max(self.saved.base) {
-            return Err(self.bad(self.first_index(), "entries before it are missing"));
-        }
         let snapshot = self.read_snapshot()?.and_then(|snapshot| snapshot.last);
         if self.saved.purged > snapshot {
             let what = "there is no snapshot with the entries that were purged";
             return Err(QuorumError::damaged(self.dir.join(SNAPSHOT_FILE), 0, what));
         }
-        let known = self.last.max(snapshot);
-        if self.saved.committed > known {
+        if self.first_index() > self.after_purged() {
+            return Err(self.bad(self.after_purged(), "it and some that follow are missing"));
+        }
+        let (mut from, to) = (self.first_index(), self.next_index());
+        self.last = self.saved.purged;
+        while from < to {
+            let some = self.read_some(from, to)?;
+            from += some.len() as u64;
+            self.last = some.last().map(|entry| entry.log_id);
+        }
+        if self.saved.committed > self.last.max(snapshot) {
             return Err(self.bad(self.next_index(), "committed entries are missing"));
         }
-        if self.last.is_some() && self.saved.vote.is_none() && !self.is_first_entry_only() {
-            return Err(QuorumError::damaged(vote, 0, "there are entries but no vote"));
+        // A new cluster's first entry is written before any vote.
+        if self.saved.vote.is_none() && self.last.is_some_and(|last| last.index > 0) {
+            let what = "there are entries but no vote";
+            return Err(QuorumError::damaged(self.dir.join(VOTE_FILE), 0, what));
         }
         Ok(())
     }
 
-    /// A new cluster's first entry is written before any vote.
-    fn is_first_entry_only(&self) -> bool {
-        self.last.is_some_and(|last| last.index == 0)
-    }
-
     fn bad(&self, index: u64, what: &str) -> QuorumError {
-        let path = log_dir(&self.dir, self.saved.base);
-        QuorumError::damaged(path, 0, format!("entry {index}: {what}"))
+        QuorumError::damaged(self.journal.dir(), 0, format!("entry {index}: {what}"))
     }
 }
 
-fn log_dir(dir: &Path, base: u64) -> PathBuf {
-    dir.join(format!("{LOG_PREFIX}{base:020}"))
+fn index(offset: Offset) -> u64 {
+    u64::try_from(offset.0).expect("offsets of our own log are not negative")
 }
 
-const LOG_PREFIX: &str = "log-";
+fn offset(index: u64) -> Offset {
+    Offset(i64::try_from(index).expect("2^63 entries are never written"))
+}
 
 /// The first thing that a new node writes, so that nothing else can be there without it.
 fn begin(disk: &dyn Disk, dir: &Path, presence: Presence) -> Result<Saved, QuorumError> {
-    let exists = disk.exists(dir)?;
-    let entries = if exists { disk.list(dir)? } else { Vec::new() };
-    let temporary = temporary_of(Path::new(VOTE_FILE));
-    let remains = |name: &str| temporary.to_str() == Some(name);
-    if presence == Presence::Expected || entries.iter().any(|entry| !remains(&entry.name)) {
+    let entries = if disk.exists(dir)? { disk.list(dir)? } else { Vec::new() };
+    let remains = temporary_of(Path::new(VOTE_FILE));
+    let is_new = entries.iter().all(|entry| remains.to_str() == Some(&entry.name));
+    if presence == Presence::Expected || !is_new {
         return Err(missing(dir));
     }
     disk.create_dir_all(dir)?;
@@ -362,39 +324,24 @@ fn begin(disk: &dyn Disk, dir: &Path, presence: Presence) -> Result<Saved, Quoru
     Ok(saved)
 }
 
+fn missing(dir: &Path) -> QuorumError {
+    QuorumError::damaged(dir.join(VOTE_FILE), 0, "the file is missing")
+}
+
+/// Removes what a crash may leave of a file that was being replaced (bad-inputs 88).
+fn remove_remains(disk: &dyn Disk, dir: &Path) -> Result<(), QuorumError> {
+    for file in [VOTE_FILE, SNAPSHOT_FILE] {
+        let remains = temporary_of(&dir.join(file));
+        if disk.exists(&remains)? {
+            disk.remove(&remains)?;
+        }
+    }
+    Ok(())
+}
+
 /// Where [`Disk::replace`] writes before it renames.
 fn temporary_of(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".tmp");
     name.into()
-}
-
-fn missing(dir: &Path) -> QuorumError {
-    QuorumError::damaged(dir.join(VOTE_FILE), 0, "the file is missing")
-}
-
-/// Removes what a crash may leave: temporary files (bad-inputs 88) and logs that were given up.
-fn remove_remains(disk: &dyn Disk, dir: &Path, saved: &Saved) -> Result<(), QuorumError> {
-    for file in [VOTE_FILE, SNAPSHOT_FILE] {
-        let temporary = temporary_of(&dir.join(file));
-        if disk.exists(&temporary)? {
-            disk.remove(&temporary)?;
-        }
-    }
-    let current = log_dir(dir, saved.base);
-    for entry in disk.list(dir)? {
-        let path = dir.join(&entry.name);
-        if entry.is_dir && entry.name.starts_with(LOG_PREFIX) && path != current {
-            remove_dir(disk, dir, &path)?;
-        }
-    }
-    Ok(())
-}
-
-fn remove_dir(disk: &dyn Disk, dir: &Path, path: &Path) -> Result<(), QuorumError> {
-    if disk.exists(path)? {
-        disk.remove_dir_all(path)?;
-        disk.sync_dir(dir)?;
-    }
-    Ok(())
 }
