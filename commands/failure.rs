@@ -26,6 +26,8 @@ pub(crate) enum Exit {
     Unavailable = 5,
     /// Some of it was done.
     Partly = 6,
+    /// `serve`: the disk failed, or what is on it is damaged.
+    Storage = 74,
     /// `serve`: already running, or a port is in use.
     Busy = 75,
     /// `serve`: the system does not permit it.

@@ -1,7 +1,13 @@
 //! `rivvend serve`: configuration in, broker up. The start sequence itself belongs to the library.
 
 use clap::Args;
-use rivvend::config::Config;
+use std::io::ErrorKind;
+
+use rivvend::broker::{DirectoryError, StartError};
+use rivvend::config::{Config, LogFormat};
+use rivvend::serve::{self, ServeError};
+use rivvend::storage::StorageError;
+use rivvend::telemetry;
 
 use crate::failure::{Exit, Failure, Outcome};
 use crate::output::ErrorArgs;
@@ -33,6 +39,51 @@ pub(crate) fn run(args: &ServeArgs) -> Outcome {
 }
 
 fn start(config: &Config) -> Outcome {
-    let message = format!("this build can not serve {} yet", config.storage.data_dir.display());
-    Err(Failure::failed(message))
+    let format = match config.log.format {
+        LogFormat::Text => telemetry::LogFormat::Text,
+        LogFormat::Json => telemetry::LogFormat::Json,
+    };
+    telemetry::start_log(format, config.log.level.as_str())
+        .map_err(|error| Failure::new(Exit::Configuration, error.to_string()))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Exit::Storage, format!("no threads: {error}")))?;
+    let served = runtime.block_on(serve::serve(config));
+    // Whatever a second signal left behind must not hold up the exit.
+    runtime.shutdown_background();
+    served.map(|()| Exit::Ok).map_err(|error| Failure::new(exit_of(&error), error.to_string()))
+}
+
+/// Which exit code tells a service manager what to do about it.
+fn exit_of(error: &ServeError) -> Exit {
+    match error {
+        ServeError::Start(StartError::Directory(error)) => match error {
+            DirectoryError::Held { .. } => Exit::Busy,
+            DirectoryError::Storage(error) => exit_of_storage(error),
+            DirectoryError::Damaged { .. } => Exit::Storage,
+            DirectoryError::Missing { .. }
+            | DirectoryError::Foreign { .. }
+            | DirectoryError::Newer { .. }
+            | DirectoryError::OtherNode { .. } => Exit::Configuration,
+        },
+        ServeError::Start(StartError::Storage(error)) | ServeError::Stop(error) => {
+            exit_of_storage(error)
+        }
+        ServeError::Start(_) | ServeError::System(_) => Exit::Storage,
+        ServeError::Listen { error, .. } => match error.kind() {
+            ErrorKind::AddrInUse => Exit::Busy,
+            ErrorKind::PermissionDenied => Exit::Permission,
+            _ => Exit::Configuration,
+        },
+        ServeError::Defaults(_) => Exit::Configuration,
+    }
+}
+
+fn exit_of_storage(error: &StorageError) -> Exit {
+    match error.source.kind() {
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => Exit::Permission,
+        ErrorKind::NotADirectory | ErrorKind::AlreadyExists => Exit::Configuration,
+        _ => Exit::Storage,
+    }
 }

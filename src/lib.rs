@@ -17,8 +17,12 @@
 //! * [`quorum`]: agreement on the metadata
 //! * [`protocol`]: wire codecs
 //! * [`telemetry`]: numbers and the log
+//! * [`partition`], [`shard`]: the unit of ownership and its owners
+//! * [`api`]: what requests mean
+//! * [`broker`]: a node put together
 //! * [`net`], [`http`]: the asynchronous edge
 //! * [`client`]: the native protocol from the other side; knows nothing of the broker
+//! * [`serve`]: a server process from configuration to exit
 //!
 //! # Absences that hold
 //! Invariant: nothing below `net` reads a clock, opens a socket or draws a random number of its own.
@@ -27,6 +31,8 @@
 //! promised to be.
 #![forbid(unsafe_code)]
 
+pub mod api;
+pub mod broker;
 pub mod client;
 pub mod config;
 pub mod http;
@@ -35,11 +41,14 @@ pub mod log;
 pub mod machine;
 pub mod metadata;
 pub mod net;
+pub mod partition;
 pub mod partitioner;
 pub mod protocol;
 pub mod quorum;
 pub mod random;
 pub mod record;
+pub mod serve;
+pub mod shard;
 pub mod storage;
 pub mod telemetry;
 pub mod time;

@@ -1,1 +1,3 @@
+//! Black-box tests of the binary, and the rules the source itself must keep.
 
+mod tidy;

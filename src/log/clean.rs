@@ -104,18 +104,25 @@ impl CleanShutdown {
     /// # Errors
     /// When it can not be removed; a failed sync is final.
     pub fn take(disk: &dyn Disk, data_dir: &Path) -> Result<Taken, StorageError> {
-        let path = marker_path(data_dir);
-        let taken = match checkpoint::read(disk, &path, &KIND) {
-            Err(error) if error.is_not_found() => return Ok(Taken::Absent),
+        let taken = CleanShutdown::peek(disk, data_dir);
+        if taken != Taken::Absent {
+            disk.remove(&marker_path(data_dir))?;
+            disk.sync_dir(data_dir)?;
+        }
+        Ok(taken)
+    }
+
+    /// Reads the marker and leaves it where it is, for those who change nothing.
+    #[must_use]
+    pub fn peek(disk: &dyn Disk, data_dir: &Path) -> Taken {
+        match checkpoint::read(disk, &marker_path(data_dir), &KIND) {
+            Err(error) if error.is_not_found() => Taken::Absent,
             Err(error) => Taken::Unreadable(error.to_string()),
             Ok(bytes) => match CleanShutdown::decode(&bytes) {
                 Ok(marker) => Taken::Clean(marker),
                 Err(error) => Taken::Unreadable(error.to_string()),
             },
-        };
-        disk.remove(&path)?;
-        disk.sync_dir(data_dir)?;
-        Ok(taken)
+        }
     }
 
     /// The content of the file.

@@ -5,6 +5,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::index::NEVER;
 use super::segment::Segment;
 use crate::record::BatchHeader;
 use crate::storage::{DiskFile, StorageError};
@@ -147,6 +148,19 @@ impl LogView {
         self.end
     }
 
+    /// How many segments there are.
+    #[must_use]
+    pub fn segment_count(&self) -> usize {
+        self.segments.len()
+    }
+
+    /// Whether reading from this offset on needs nothing checked first, because this process wrote
+    /// all of it. Where not, reading may have to wait for a disk.
+    #[must_use]
+    pub fn is_own(&self, from: Offset) -> bool {
+        self.segments.get(self.segment_of(from)).is_none_or(|segment| segment.inherited() == 0)
+    }
+
     /// Whole batches from the one that holds `from` on, none at or beyond `up_to`, together at most
     /// `max_bytes`, except that the first one always comes whole. Empty at `up_to`.
     ///
@@ -197,16 +211,49 @@ impl LogView {
         timestamp: Millis,
         up_to: Position,
     ) -> Result<Option<ReadRange>, ReadError> {
+        let found = self.first_not_older(timestamp, up_to)?;
+        found.map(|header| self.read_batch(&header, up_to)).transpose()
+    }
+
+    /// The batch that holds the first record with the largest time stamp: its range, alone.
+    ///
+    /// # Errors
+    /// As for [`LogView::read`].
+    pub fn batch_of_max_timestamp(&self, up_to: Position) -> Result<Option<ReadRange>, ReadError> {
+        let mut newest = NEVER;
+        for i in self.segment_of(self.start)..self.segments.len() {
+            let Some(limit) = self.limit(i, up_to)? else { break };
+            let index = self.segments[i].index()?;
+            newest = newest.max(index.boundary(index.floor_position(limit.bytes)).newest);
+        }
+        // The indexes do not know the few batches behind their last boundaries.
+        let mut found = None;
+        while let Some(header) = self.first_not_older(newest, up_to)? {
+            newest = Millis(header.max_timestamp.saturating_add(1));
+            found = Some(header);
+        }
+        found.map(|header| self.read_batch(&header, up_to)).transpose()
+    }
+
+    fn first_not_older(
+        &self,
+        timestamp: Millis,
+        up_to: Position,
+    ) -> Result<Option<BatchHeader>, ReadError> {
         for i in self.segment_of(self.start)..self.segments.len() {
             let Some(limit) = self.limit(i, up_to)? else { break };
             let newer = |header: &BatchHeader| {
                 header.max_timestamp >= timestamp.0 && header.next_offset() > self.start
             };
             if let Some(header) = first_newer(&self.segments[i], timestamp, limit.bytes, newer)? {
-                return self.read(header.base_offset.max(self.start), up_to, 0).map(Some);
+                return Ok(Some(header));
             }
         }
         Ok(None)
+    }
+
+    fn read_batch(&self, header: &BatchHeader, up_to: Position) -> Result<ReadRange, ReadError> {
+        self.read(header.base_offset.max(self.start), up_to, 0)
     }
 
     fn refuse_outside(&self, from: Offset, end: Offset) -> Result<(), ReadError> {

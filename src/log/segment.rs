@@ -102,6 +102,11 @@ impl Segment {
         &self.path
     }
 
+    /// How many bytes of it another process wrote.
+    pub(super) fn inherited(&self) -> u64 {
+        self.inherited
+    }
+
     /// Size of the file if it is final.
     pub(super) fn sealed_len(&self) -> Option<u64> {
         Some(self.len.load(Ordering::Acquire)).filter(|&len| len != GROWING)

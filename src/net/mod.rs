@@ -6,6 +6,7 @@
 //! in `limits`; past a bound the connection stops reading, and the peer's own socket makes it wait.
 
 mod connection;
+pub mod executor;
 mod handshake;
 mod input;
 pub mod listener;

@@ -263,6 +263,12 @@ impl DiskFile for OpenFile {
         Ok(Synced::by_disk())
     }
 
+    fn reserve(&self, len: u64) -> Result<(), StorageError> {
+        let all = sys::FallocateFlags::empty();
+        uninterrupted(|| sys::fallocate(&self.descriptor, all, 0, len))
+            .map_err(|error| self.failed(Operation::Write, error))
+    }
+
     fn truncate(&self, len: u64) -> Result<(), StorageError> {
         uninterrupted(|| sys::ftruncate(&self.descriptor, len))
             .map_err(|error| self.failed(Operation::Write, error))

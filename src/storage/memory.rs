@@ -295,6 +295,11 @@ impl DiskFile for MemoryFile {
         self.disk.lock().sync(self.node, &self.path).map(|()| Synced::by_disk())
     }
 
+    fn reserve(&self, len: u64) -> Result<(), StorageError> {
+        // There is no hole to speak of in memory: room is taken by being there.
+        if self.len()? < len { self.truncate(len) } else { Ok(()) }
+    }
+
     fn truncate(&self, len: u64) -> Result<(), StorageError> {
         self.check_writable(Errno::INVAL)?;
         self.disk.lock().truncate(self.node, &self.path, len)

@@ -230,6 +230,12 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
     /// When the sync fails, which is final: it must not be tried again.
     fn sync(&self) -> Result<Synced, StorageError>;
 
+    /// Takes room on the file system for the first `len` bytes without writing them.
+    ///
+    /// # Errors
+    /// When there is no such room or the system refuses.
+    fn reserve(&self, len: u64) -> Result<(), StorageError>;
+
     /// Cuts the file to `len` bytes or grows it with zeros.
     ///
     /// # Errors

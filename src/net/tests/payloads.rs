@@ -31,6 +31,10 @@ fn store(disk: &dyn Disk, directory: &Path) -> Arc<dyn DiskFile> {
 struct Cold(Arc<dyn DiskFile>);
 
 impl DiskFile for Cold {
+    fn reserve(&self, len: u64) -> Result<(), StorageError> {
+        self.0.reserve(len)
+    }
+
     fn write_at(&self, at: u64, pieces: &mut [IoSlice<'_>]) -> Result<(), StorageError> {
         self.0.write_at(at, pieces)
     }

@@ -1,0 +1,231 @@
+//! Fetch and subscribe: byte ranges of published views, no owner asked.
+
+use std::sync::Arc;
+
+use super::directory::TopicPartitions;
+use super::{Context, error};
+use crate::limits;
+use crate::log::{ReadError, ReadRange};
+use crate::partition::{Health, PartitionHandle, PartitionView, Reader};
+use crate::protocol::error::ErrorCode;
+use crate::protocol::native::message::{Error, Fetch, FetchPartition, FetchPartitionResult};
+use crate::types::{Offset, PartitionId};
+
+/// A place in a partition that somebody reads from.
+#[derive(Clone, Debug)]
+pub struct Cursor {
+    /// As the client named it.
+    pub topic: String,
+    /// The topic, for its counters.
+    pub partitions: Arc<TopicPartitions>,
+    /// The partition.
+    pub handle: Arc<PartitionHandle>,
+    /// The next offset that is wanted.
+    pub offset: Offset,
+    /// At most this much at once.
+    pub bytes_max: usize,
+}
+
+/// One partition of a request: where to read, or why not.
+pub type Target = Result<Cursor, FetchPartitionResult>;
+
+/// What to do for a fetch request.
+#[derive(Debug)]
+pub struct Plan {
+    /// The partitions, in the order of the request.
+    pub targets: Vec<Target>,
+    /// How far the reader may see.
+    pub reader: Reader,
+    /// Bound of the whole answer.
+    pub bytes_max: usize,
+    /// Answer when this much is there …
+    pub bytes_min: usize,
+    /// … or after so many milliseconds.
+    pub wait_ms: u32,
+}
+
+/// What one look at the views found.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// For each partition of the request its part of the answer, and the bytes if there are any.
+    entries: Vec<(FetchPartitionResult, Option<ReadRange>)>,
+    /// Size of the payload.
+    pub bytes: usize,
+    /// Whether a partition has an error to tell, so that waiting would only hide it.
+    pub failed: bool,
+}
+
+/// Decides what a fetch request means. Bounds beyond the server's are cut to them.
+///
+/// # Errors
+/// When the request as a whole makes no sense.
+pub fn plan(request: Fetch, context: &Context<'_>) -> Result<Plan, Error> {
+    let targets = targets(request.partitions, context)?;
+    let bytes_max = clamp(request.max_bytes);
+    Ok(Plan {
+        targets,
+        reader: reader(request.read_committed),
+        bytes_max,
+        bytes_min: (request.min_bytes as usize).min(bytes_max),
+        wait_ms: request.max_wait_ms.min(limits::FETCH_WAIT_MS_MAX),
+    })
+}
+
+/// How far somebody with this isolation level may see.
+#[must_use]
+pub fn reader(read_committed: bool) -> Reader {
+    if read_committed { Reader::Committed } else { Reader::Uncommitted }
+}
+
+/// Finds the partitions that a request names.
+///
+/// # Errors
+/// When it names more than a request may.
+pub fn targets(
+    partitions: Vec<FetchPartition>,
+    context: &Context<'_>,
+) -> Result<Vec<Target>, Error> {
+    if partitions.len() > limits::REQUEST_PARTITIONS_MAX {
+        let message = format!(
+            "a request may name {} partitions, this one names {}",
+            limits::REQUEST_PARTITIONS_MAX,
+            partitions.len()
+        );
+        return Err(Error::new(ErrorCode::InvalidRequest, message));
+    }
+    Ok(partitions.into_iter().map(|entry| target(entry, context)).collect())
+}
+
+/// Reads what the views hold for the cursors at this moment.
+#[must_use]
+pub fn look(targets: &[Target], reader: Reader, bytes_max: usize) -> Found {
+    let mut found = Found::default();
+    for target in targets {
+        let entry = match target {
+            Ok(cursor) => found.read(cursor, reader, bytes_max),
+            Err(refused) => (refused.clone(), None),
+        };
+        found.failed |= entry.0.error.is_some();
+        found.bytes += entry.1.as_ref().map_or(0, bytes_of);
+        found.entries.push(entry);
+    }
+    found
+}
+
+impl Found {
+    /// The partitions and what was read from each, in the order of the request.
+    pub fn entries(&self) -> impl Iterator<Item = (&FetchPartitionResult, Option<&ReadRange>)> {
+        self.entries.iter().map(|(result, range)| (result, range.as_ref()))
+    }
+
+    /// Counts what is sent, once it is decided that it is.
+    pub fn count(&self, targets: &[Target]) {
+        for (target, (_, range)) in targets.iter().zip(&self.entries) {
+            if let (Ok(cursor), Some(range)) = (target, range) {
+                let records = range.next_offset.0 - cursor.offset.0;
+                let metrics = cursor.partitions.metrics();
+                metrics.messages_sent.add(u64::try_from(records).unwrap_or(0));
+                metrics.bytes_sent.add(range.len());
+            }
+        }
+    }
+
+    /// The answer's header and the ranges of its payload.
+    #[must_use]
+    pub fn into_parts(self) -> (Vec<FetchPartitionResult>, Vec<ReadRange>) {
+        let (results, ranges): (Vec<_>, Vec<_>) = self.entries.into_iter().unzip();
+        (results, ranges.into_iter().flatten().collect())
+    }
+
+    fn read(
+        &self,
+        cursor: &Cursor,
+        reader: Reader,
+        bytes_max: usize,
+    ) -> (FetchPartitionResult, Option<ReadRange>) {
+        let view = cursor.handle.view();
+        let mut result = FetchPartitionResult {
+            error: None,
+            topic: cursor.topic.clone(),
+            partition: cursor.handle.id().partition.0,
+            data_bytes: 0,
+            log_start_offset: view.start().0,
+            high_watermark: view.high_watermark.offset.0,
+            last_stable_offset: view.last_stable.offset.0,
+        };
+        // The first batch of an answer is always whole, later ones only as far as they fit.
+        let room = bytes_max.saturating_sub(self.bytes);
+        if room == 0 && self.bytes > 0 {
+            return (result, None);
+        }
+        match read(&view, cursor, reader, room) {
+            Ok(Some(range)) if self.bytes == 0 || bytes_of(&range) <= room => {
+                result.data_bytes = bytes_of(&range) as u32;
+                (result, Some(range))
+            }
+            Ok(_) => (result, None),
+            Err(error) => {
+                result.error = Some(error);
+                (result, None)
+            }
+        }
+    }
+}
+
+fn read(
+    view: &PartitionView,
+    cursor: &Cursor,
+    reader: Reader,
+    room: usize,
+) -> Result<Option<ReadRange>, Error> {
+    let partition = cursor.handle.id().partition;
+    if let Health::Offline(reason) = &view.health {
+        return Err(error::offline(&cursor.topic, partition, reason));
+    }
+    let bytes_max = cursor.bytes_max.min(room);
+    let mut found = view.read(cursor.offset, reader, bytes_max);
+    if matches!(found, Err(ReadError::Stale)) {
+        // The files changed after the view was loaded, so by now there is a newer one.
+        found = cursor.handle.view().read(cursor.offset, reader, bytes_max);
+    }
+    let range = found.map_err(|e| error::of_read(&e, &cursor.topic, partition))?;
+    assert!(bytes_of(&range) <= u32::MAX as usize, "a range is bounded by the largest answer");
+    Ok((!range.is_empty()).then_some(range))
+}
+
+fn bytes_of(range: &ReadRange) -> usize {
+    range.len() as usize
+}
+
+fn target(entry: FetchPartition, context: &Context<'_>) -> Target {
+    let found = context.find(&entry.topic).and_then(|found| {
+        let handle = Arc::clone(found.partition(PartitionId(entry.partition))?);
+        Ok((handle, found.partitions))
+    });
+    match found {
+        Ok((handle, partitions)) => Ok(Cursor {
+            topic: entry.topic,
+            partitions,
+            handle,
+            offset: Offset(entry.offset),
+            bytes_max: clamp(entry.max_bytes),
+        }),
+        Err(error) => Err(FetchPartitionResult {
+            error: Some(error),
+            topic: entry.topic,
+            partition: entry.partition,
+            data_bytes: 0,
+            log_start_offset: -1,
+            high_watermark: -1,
+            last_stable_offset: -1,
+        }),
+    }
+}
+
+/// Zero means "as much as the server gives".
+fn clamp(bytes: u32) -> usize {
+    match bytes as usize {
+        0 => limits::FETCH_BYTES_MAX,
+        bytes => bytes.min(limits::FETCH_BYTES_MAX),
+    }
+}

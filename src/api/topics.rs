@@ -1,0 +1,249 @@
+//! Topics: creating, changing, deleting, describing, and the metadata clients need to find them.
+
+use super::{Context, Found, error};
+use crate::metadata::config::{BrokerDefaults, Change, Layers, effective};
+use crate::metadata::{Command, CreateTopic, Refusal, Reply, Topic, TopicRef};
+use crate::partition::{Health, PartitionView};
+use crate::protocol::error::ErrorCode;
+use crate::protocol::native::message::config_change::Kind;
+use crate::protocol::native::message::{
+    AddPartitions, AlterTopic, ConfigEntry, Error, NewTopic, Node, PartitionDescription,
+    PartitionMetadata, TopicDescription, TopicMetadata, TopicResult,
+};
+use crate::types::TopicId;
+
+/// The command that creates a topic.
+///
+/// # Errors
+/// When numbers of the request have no meaning.
+pub fn plan_create(
+    topic: NewTopic,
+    topic_id: TopicId,
+    default_partitions: i32,
+) -> Result<Command, Error> {
+    let replication_factor = match topic.replication_factor {
+        -1 => None,
+        factor => Some(i16::try_from(factor).map_err(|_| {
+            let message = format!("replication factor {factor} is not possible");
+            Error::new(ErrorCode::InvalidReplicationFactor, message)
+        })?),
+    };
+    Ok(Command::CreateTopic(CreateTopic {
+        name: topic.name,
+        partitions: if topic.partitions == -1 { default_partitions } else { topic.partitions },
+        replication_factor,
+        config: topic.config.into_iter().collect(),
+        topic_id,
+        internal: false,
+    }))
+}
+
+/// The command that changes a topic's settings.
+///
+/// # Errors
+/// When a change is of an unknown kind.
+pub fn plan_alter(request: &AlterTopic) -> Result<Command, Error> {
+    let changes = request.changes.iter().map(|change| {
+        let (key, value) = (change.key.clone(), change.value.clone());
+        match Kind::try_from(change.kind) {
+            Ok(Kind::Set) => Ok(Change::Set { key, value }),
+            Ok(Kind::Delete) => Ok(Change::Delete { key }),
+            Ok(Kind::Append) => Ok(Change::Append { key, value }),
+            Ok(Kind::Subtract) => Ok(Change::Subtract { key, value }),
+            Err(_) => {
+                let message = format!("{} is no kind of change", change.kind);
+                Err(Error::new(ErrorCode::InvalidRequest, message))
+            }
+        }
+    });
+    Ok(Command::AlterTopicConfig {
+        topic: TopicRef::Name(request.name.clone()),
+        changes: changes.collect::<Result<_, _>>()?,
+    })
+}
+
+/// The command that gives a topic more partitions.
+#[must_use]
+pub fn plan_add_partitions(request: &AddPartitions) -> Command {
+    Command::AddPartitions { topic: TopicRef::Name(request.name.clone()), total: request.total }
+}
+
+/// The command that deletes a topic.
+#[must_use]
+pub fn plan_delete(name: String) -> Command {
+    Command::DeleteTopic { topic: TopicRef::Name(name) }
+}
+
+/// Turns the outcome of a change into the client's answer.
+#[must_use]
+pub fn changed(name: String, outcome: Result<Reply, Error>) -> TopicResult {
+    let mut result = TopicResult { name, ..TopicResult::default() };
+    match outcome {
+        Ok(Reply::TopicCreated { id, partitions, replication_factor, warnings }) => {
+            result.topic_id = id.as_bytes().to_vec();
+            result.partitions = partitions;
+            result.replication_factor = i32::from(replication_factor);
+            result.warnings = warnings;
+        }
+        Ok(Reply::ConfigAltered { warnings }) => result.warnings = warnings,
+        Ok(Reply::PartitionsAdded { id, total }) => {
+            result.topic_id = id.as_bytes().to_vec();
+            result.partitions = total;
+        }
+        Ok(Reply::TopicDeleted { id, .. }) => result.topic_id = id.as_bytes().to_vec(),
+        Ok(_) => {}
+        Err(error) => result.error = Some(error),
+    }
+    result
+}
+
+/// What a client learns of a change that was refused.
+#[must_use]
+pub fn refused(refusal: &Refusal) -> Error {
+    let code = match refusal {
+        Refusal::TopicExists { .. } => ErrorCode::TopicAlreadyExists,
+        Refusal::InvalidName { .. } => ErrorCode::InvalidTopic,
+        Refusal::UnknownTopic { .. } => ErrorCode::UnknownTopicOrPartition,
+        Refusal::UnknownTopicId { .. } => ErrorCode::UnknownTopicId,
+        Refusal::PartitionsOutOfBounds { .. } | Refusal::PartitionsNotMore { .. } => {
+            ErrorCode::InvalidPartitions
+        }
+        Refusal::ReplicationFactor { .. } => ErrorCode::InvalidReplicationFactor,
+        Refusal::ClusterPartitions { .. }
+        | Refusal::DeletedTopics
+        | Refusal::InternalTopic { .. } => ErrorCode::PolicyViolation,
+        Refusal::Config(_) => ErrorCode::InvalidConfig,
+        Refusal::TopicIdTaken { .. } | Refusal::ProducerIdCount | Refusal::OtherCluster { .. } => {
+            ErrorCode::InvalidRequest
+        }
+    };
+    Error::new(code, refusal.to_string())
+}
+
+/// What clients need to find the leaders.
+#[must_use]
+pub fn nodes(context: &Context<'_>) -> Vec<Node> {
+    let brokers = context.image.brokers().iter();
+    brokers
+        .map(|(id, broker)| Node {
+            id: id.0,
+            address: broker.address.clone(),
+            rack: broker.rack.clone().unwrap_or_default(),
+        })
+        .collect()
+}
+
+/// What clients need to produce to a topic and consume from it.
+#[must_use]
+pub fn metadata(name: &str, context: &Context<'_>) -> TopicMetadata {
+    match context.find(name) {
+        Ok(found) => topic_metadata(&found),
+        Err(error) => {
+            let error = Some(error);
+            TopicMetadata { error, name: name.to_owned(), ..TopicMetadata::default() }
+        }
+    }
+}
+
+/// The topics that a request with these names means: all but the internal ones if it names none.
+#[must_use]
+pub fn named(names: Vec<String>, internal: bool, context: &Context<'_>) -> Vec<String> {
+    if !names.is_empty() {
+        return names;
+    }
+    let topics = context.image.topics().filter(|topic| internal || !topic.internal);
+    topics.map(|topic| topic.name.to_string()).collect()
+}
+
+/// Everything there is to know about a topic.
+#[must_use]
+pub fn describe(name: &str, file: &BrokerDefaults, context: &Context<'_>) -> TopicDescription {
+    let found = match context.find(name) {
+        Ok(found) => found,
+        Err(error) => {
+            let error = Some(error);
+            return TopicDescription { error, name: name.to_owned(), ..Default::default() };
+        }
+    };
+    TopicDescription {
+        error: None,
+        name: name.to_owned(),
+        topic_id: found.topic.id.as_bytes().to_vec(),
+        partitions: found
+            .partitions
+            .handles()
+            .iter()
+            .map(|handle| describe_partition(&found.topic, handle.id().partition.0, &handle.view()))
+            .collect(),
+        config: describe_config(&found.topic, file, context),
+    }
+}
+
+fn topic_metadata(found: &Found) -> TopicMetadata {
+    let settings = found.partitions.settings();
+    let partitions = found.topic.partitions.iter().enumerate();
+    TopicMetadata {
+        error: None,
+        name: found.topic.name.to_string(),
+        topic_id: found.topic.id.as_bytes().to_vec(),
+        partitions: partitions
+            .map(|(index, partition)| PartitionMetadata {
+                partition: index as i32,
+                leader: partition.leader.map_or(-1, |node| node.0),
+                leader_epoch: partition.leader_epoch.0,
+                replicas: partition.replicas.iter().map(|node| node.0).collect(),
+                isr: partition.isr.iter().map(|node| node.0).collect(),
+            })
+            .collect(),
+        max_message_bytes: settings.max_message_bytes as u32,
+        durability: settings.durability.as_str().to_owned(),
+    }
+}
+
+fn describe_partition(topic: &Topic, index: i32, view: &PartitionView) -> PartitionDescription {
+    let state = topic.partitions.get(index as usize);
+    PartitionDescription {
+        partition: index,
+        leader: state.and_then(|s| s.leader).map_or(-1, |node| node.0),
+        leader_epoch: view.epoch.0,
+        replicas: state.map_or_else(Vec::new, |s| s.replicas.iter().map(|n| n.0).collect()),
+        isr: state.map_or_else(Vec::new, |s| s.isr.iter().map(|n| n.0).collect()),
+        elr: Vec::new(),
+        log_start_offset: view.start().0,
+        high_watermark: view.high_watermark.offset.0,
+        last_stable_offset: view.last_stable.offset.0,
+        size_bytes: view.size_bytes,
+        segments: view.log.segment_count() as u32,
+        error: match &view.health {
+            Health::Good => None,
+            Health::Damaged(damage) => Some(Error::new(ErrorCode::Corruption, damage.to_string())),
+            Health::Offline(reason) => {
+                let partition = crate::types::PartitionId(index);
+                Some(error::offline(&topic.name, partition, reason))
+            }
+        },
+    }
+}
+
+fn describe_config(
+    topic: &Topic,
+    file: &BrokerDefaults,
+    context: &Context<'_>,
+) -> Vec<ConfigEntry> {
+    let layers = Layers {
+        topic: &topic.config,
+        dynamic: context.image.broker_config(),
+        file,
+        replicas: topic.partitions.first().map_or(1, |p| p.replicas.len()),
+    };
+    let entries = effective(&layers).into_iter();
+    entries
+        .map(|entry| ConfigEntry {
+            key: entry.key.to_owned(),
+            value: entry.value,
+            source: entry.source.as_str().to_owned(),
+            default_value: entry.default,
+            documentation: entry.documentation.to_owned(),
+        })
+        .collect()
+}

@@ -1,0 +1,239 @@
+//! What a node does by itself: keeps the frontier journal, watches the disk, enforces retention,
+//! follows the metadata, and removes the files of deleted topics.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
+
+use super::directory::Mode;
+use super::node::{Node, NodeOptions, StartError};
+use super::partitions::topic_directory;
+use crate::log::clean::{CleanLog, CleanShutdown, Taken};
+use crate::log::frontier::{Claim, Frontier, FrontierEntries, FrontierState};
+use crate::log::{Known, KnownFrontier};
+use crate::metadata::Command;
+use crate::partition::Reply;
+use crate::quorum::Quorum;
+use crate::shard::Command as ShardCommand;
+use crate::storage::{Disk, StorageError};
+use crate::types::{BrokerEpoch, TopicId, TopicPartition};
+
+/// How far the frontier journal may lag behind the syncs.
+const FRONTIER_INTERVAL: Duration = Duration::from_secs(1);
+/// The same while records are coming in: at full speed that is about 256 MB.
+const FRONTIER_INTERVAL_BUSY: Duration = Duration::from_millis(200);
+
+/// What is known of the logs before they are opened: the frontier journal and the clean marker.
+pub(super) struct KnownLogs {
+    state: FrontierState,
+    entries: FrontierEntries,
+    clean: BTreeMap<TopicPartition, CleanLog>,
+}
+
+impl KnownLogs {
+    /// What a log that is opened while the node runs has: its files, if any, were never claimed.
+    pub(super) fn none() -> KnownLogs {
+        KnownLogs {
+            state: FrontierState::Missing,
+            entries: FrontierEntries::new(),
+            clean: BTreeMap::new(),
+        }
+    }
+
+    /// What is known of one log.
+    pub(super) fn of(&self, id: TopicPartition) -> Known {
+        let frontier = match self.state {
+            FrontierState::Missing | FrontierState::Unreadable(_) => KnownFrontier::Missing,
+            FrontierState::Whole | FrontierState::TornTail { .. } => {
+                KnownFrontier::At(self.entries.get(&id).copied())
+            }
+        };
+        Known { frontier, clean: self.clean.get(&id).copied() }
+    }
+}
+
+/// Keeper of the files that speak of all logs together.
+pub(super) struct Housekeeper {
+    disk: Arc<dyn Disk>,
+    data_dir: PathBuf,
+    /// `None` while the directory is open for reading only. Held for a small append, or for one sync
+    /// when a frontier is lowered; never by a network thread.
+    frontier: Mutex<Option<Frontier>>,
+}
+
+impl Housekeeper {
+    /// Reads what the last process left behind and takes the clean marker away.
+    pub(super) fn open(options: &NodeOptions) -> Result<(Housekeeper, KnownLogs), StartError> {
+        let (disk, data_dir) = (Arc::clone(&options.disk), options.data_dir.clone());
+        let (state, entries) = Frontier::load(disk.as_ref(), &data_dir);
+        if let FrontierState::Unreadable(reason) = &state {
+            tracing::error!(reason, "the frontier journal is damaged: every log is read in full");
+        }
+        let clean = match options.mode {
+            Mode::Write => CleanShutdown::take(disk.as_ref(), &data_dir)?,
+            Mode::Read => CleanShutdown::peek(disk.as_ref(), &data_dir),
+        };
+        let clean = match clean {
+            Taken::Clean(marker) => marker.logs,
+            Taken::Absent => BTreeMap::new(),
+            Taken::Unreadable(reason) => {
+                tracing::warn!(reason, "the marker of the last stop can not be believed");
+                BTreeMap::new()
+            }
+        };
+        let known = KnownLogs { state, entries, clean };
+        Ok((Housekeeper { disk, data_dir, frontier: Mutex::new(None) }, known))
+    }
+
+    /// Begins the journal of this process. Not before the metadata is there: a journal says that the
+    /// directory has been in use.
+    pub(super) fn begin(&self, known: &KnownLogs) -> Result<(), StorageError> {
+        let entries = known.entries.clone();
+        let journal = Frontier::begin(Arc::clone(&self.disk), &self.data_dir, entries)?;
+        *self.frontier() = Some(journal);
+        Ok(())
+    }
+
+    /// Writes what became durable into the journal.
+    pub(super) fn record(&self, claims: &[Claim]) -> Result<(), StorageError> {
+        match self.frontier().as_mut() {
+            Some(frontier) if !claims.is_empty() => frontier.record(claims),
+            _ => Ok(()),
+        }
+    }
+
+    /// Ends the journal and leaves the marker of a clean stop.
+    pub(super) fn finish(
+        &self,
+        broker_epoch: BrokerEpoch,
+        logs: BTreeMap<TopicPartition, CleanLog>,
+    ) -> Result<(), StorageError> {
+        if let Some(frontier) = self.frontier().as_mut() {
+            frontier.sync()?;
+        }
+        let clean = CleanShutdown { broker_epoch, logs };
+        clean.write(self.disk.as_ref(), &self.data_dir)?;
+        Ok(())
+    }
+
+    /// Forgets the logs of a deleted topic.
+    fn forget(&self, topic: TopicId) {
+        if let Some(frontier) = self.frontier().as_mut() {
+            frontier.forget(topic);
+        }
+    }
+
+    fn frontier(&self) -> std::sync::MutexGuard<'_, Option<Frontier>> {
+        self.frontier.lock().expect("nothing panics while it holds the journal")
+    }
+}
+
+/// Brings the node in line with the metadata whenever that changes.
+pub(super) async fn follow_metadata(node: Weak<Node>, quorum: Arc<dyn Quorum>) {
+    let mut versions = quorum.versions();
+    loop {
+        {
+            let Some(node) = node.upgrade().filter(|node| !node.is_stopping()) else { return };
+            let image = quorum.image();
+            if image.version() > node.view().image().version() {
+                follow(node, image).await;
+            }
+        }
+        if versions.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn follow(node: Arc<Node>, image: Arc<crate::metadata::Image>) {
+    let follower = Arc::clone(&node);
+    let work = move || match follower.follow(&image) {
+        Ok(()) => follower.publish(image),
+        // The node goes on with the metadata it had; whoever waits for the change times out.
+        Err(error) => tracing::error!(%error, "a metadata change could not be carried out"),
+    };
+    tokio::task::spawn_blocking(work).await.expect("a panic while following ends the process");
+    if let Err(error) = remove_deleted(&node).await {
+        tracing::warn!(%error, "files of deleted topics are left; the next start tries again");
+    }
+}
+
+/// Removes the files of topics whose deletion is committed, then forgets the topics.
+async fn remove_deleted(node: &Arc<Node>) -> Result<(), StorageError> {
+    let deleted: Vec<TopicId> = node.view().image().deleted_topics().map(|(id, _)| id).collect();
+    if deleted.is_empty() {
+        return Ok(());
+    }
+    let remover = Arc::clone(node);
+    let topics = deleted.clone();
+    let remove = move || topics.iter().try_for_each(|&topic| remove_topic(&remover, topic));
+    tokio::task::spawn_blocking(remove).await.expect("a panic while removing ends the process")?;
+    let node = Arc::clone(node);
+    // Not awaited here: the change comes back to the loop that called this.
+    tokio::spawn(async move {
+        if let Err(error) = node.propose(Command::ForgetTopics { topics: deleted }).await {
+            tracing::debug!(%error, "deleted topics stay remembered until the next start");
+        }
+    });
+    Ok(())
+}
+
+/// Renames first, so that a crash in between leaves no half of a topic that could be taken for one.
+fn remove_topic(node: &Node, topic: TopicId) -> Result<(), StorageError> {
+    let disk = node.disk();
+    let directory = topic_directory(node.data_dir(), topic);
+    let parent = directory.parent().expect("topics have a directory of their own").to_path_buf();
+    let doomed = parent.join(format!("{topic}.deleted"));
+    if disk.exists(&directory)? {
+        disk.rename(&directory, &doomed)?;
+        disk.sync_dir(&parent)?;
+    }
+    if disk.exists(&doomed)? {
+        disk.remove_dir_all(&doomed)?;
+        disk.sync_dir(&parent)?;
+    }
+    node.housekeeper().forget(topic);
+    Ok(())
+}
+
+/// Does what is due from time to time, until the node stops.
+pub(super) async fn keep_house(node: Weak<Node>) {
+    let mut retention_due = tokio::time::Instant::now();
+    let mut interval = FRONTIER_INTERVAL;
+    loop {
+        tokio::time::sleep(interval).await;
+        let Some(node) = node.upgrade().filter(|node| !node.is_stopping()) else { return };
+        let enforce = tokio::time::Instant::now() >= retention_due;
+        if enforce {
+            let period = Duration::from_millis(node.options().retention_check_ms);
+            retention_due = tokio::time::Instant::now() + period;
+        }
+        let round = move || tidy_up(&node, enforce);
+        let busy = tokio::task::spawn_blocking(round).await.expect("a panic ends the process");
+        interval = if busy { FRONTIER_INTERVAL_BUSY } else { FRONTIER_INTERVAL };
+    }
+}
+
+/// One round; whether records are coming in.
+fn tidy_up(node: &Node, enforce_retention: bool) -> bool {
+    if let Err(error) = node.space().refresh() {
+        tracing::warn!(%error, "the free space can not be told");
+    }
+    let mut claims = Vec::new();
+    for number in 0..node.shards().count() {
+        if enforce_retention {
+            let (reply, syncs) = Reply::channel();
+            node.shards().submit_waiting(number, ShardCommand::Maintain(reply));
+            node.shards().start_syncs(number, syncs.recv().unwrap_or_default());
+        }
+        let (reply, entries) = Reply::channel();
+        node.shards().submit_waiting(number, ShardCommand::Frontier(reply));
+        claims.extend(entries.recv().unwrap_or_default());
+    }
+    if let Err(error) = node.housekeeper().record(&claims) {
+        // Only the next recovery takes longer: it scans from where the journal ends.
+        tracing::warn!(%error, "the frontier journal could not be written");
+    }
+    !claims.is_empty()
+}

@@ -1,0 +1,13 @@
+//! A node put together: data directory, metadata quorum, shards and the partitions this node leads.
+//! The same node serves sockets (`rivvend serve`) and works inside a command (`--data-dir`). Knows
+//! nothing of protocols' bytes.
+
+pub mod clock;
+mod directory;
+mod housekeeping;
+mod node;
+mod partitions;
+mod space;
+
+pub use directory::{DirectoryError, Mode};
+pub use node::{Node, NodeOptions, StartError, View};

@@ -1,0 +1,465 @@
+//! One node: opening it, what requests see of it, stopping it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use arc_swap::ArcSwap;
+use event_listener::Event;
+
+use super::directory::{DataDirectory, DirectoryError, Mode};
+use super::housekeeping::{self, Housekeeper, KnownLogs};
+use super::space::DiskSpace;
+use crate::api::directory::Directory;
+use crate::api::{Context, Sticky, Writes};
+use crate::limits;
+use crate::log::clean::CleanLog;
+use crate::log::{Log, OpenError};
+use crate::metadata::config::BrokerDefaults;
+use crate::metadata::{self, Command, Image};
+use crate::partition::{AppendRefusal, PartitionHandle, Reply};
+use crate::quorum::{
+    self, Presence, ProposeError, Quorum, QuorumError, RaftQuorum, replay_read_only,
+};
+use crate::shard::driver::{Clock, Pool, Shards};
+use crate::shard::{Command as ShardCommand, shard_count};
+use crate::storage::{Disk, StorageError};
+use crate::telemetry::Telemetry;
+use crate::types::{NodeId, Offset, ProducerEpoch, ProducerId, TopicPartition};
+
+/// Producer ids a node reserves at once; those left over at a stop are never used.
+const PRODUCER_ID_BLOCK: u32 = 1_000;
+
+/// Everything a node is opened with.
+pub struct NodeOptions {
+    /// Where its files are.
+    pub disk: Arc<dyn Disk>,
+    /// Its data directory.
+    pub data_dir: PathBuf,
+    /// Whether it may change anything.
+    pub mode: Mode,
+    /// Its number, when the configuration names one.
+    pub node_id: Option<NodeId>,
+    /// Where clients reach it; empty when they shall use the address they connected to.
+    pub address: String,
+    /// Defaults for topics from the configuration.
+    pub topic_defaults: BrokerDefaults,
+    /// Whether a topic is created when a client first names it.
+    pub auto_create_topics: bool,
+    /// Partitions of a topic that is created without a number.
+    pub default_partitions: i32,
+    /// How records without key and partition are spread.
+    pub sticky: Sticky,
+    /// Newest data that stays in the page cache.
+    pub tail_window_bytes: u64,
+    /// Free space below which producers are refused, unless derived from the file system.
+    pub low_water_bytes: Option<u64>,
+    /// Time between two looks for what retention no longer covers.
+    pub retention_check_ms: u64,
+    /// The clocks.
+    pub clock: Clock,
+    /// Where things are counted.
+    pub telemetry: Arc<Telemetry>,
+}
+
+/// Why a node does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data directory can not be used.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// The metadata can not be read or written.
+    #[error(transparent)]
+    Quorum(#[from] QuorumError),
+    /// The metadata failed while the node ran.
+    #[error(transparent)]
+    Failed(Arc<QuorumError>),
+    /// A command of the start itself was refused.
+    #[error("the node could not register itself: {0}")]
+    Register(#[from] ProposeError),
+    /// A partition's log can not be opened.
+    #[error("partition {id}: {error}")]
+    Log {
+        /// The partition.
+        id: TopicPartition,
+        /// Why.
+        error: Box<OpenError>,
+    },
+    /// The disk refused.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The system refused threads.
+    #[error("threads could not be started: {0}")]
+    Threads(std::io::Error),
+}
+
+/// A node of the cluster.
+pub struct Node {
+    options: NodeOptions,
+    held: DataDirectory,
+    quorum: Option<Arc<dyn Quorum>>,
+    /// The newest image whose partitions this node has opened.
+    image: ArcSwap<Image>,
+    applied: Event,
+    partitions: Directory,
+    shards: Arc<Shards>,
+    pool: Mutex<Option<Pool>>,
+    space: DiskSpace,
+    /// Producer ids that are reserved and not given out yet.
+    producer_ids: tokio::sync::Mutex<(ProducerId, u32)>,
+    housekeeper: Housekeeper,
+    stopping: AtomicBool,
+}
+
+impl Node {
+    /// Takes the data directory, recovers what is in it, and serves from then on.
+    ///
+    /// # Errors
+    /// When the directory can not be used or the disk refuses.
+    pub async fn open(options: NodeOptions) -> Result<Arc<Node>, StartError> {
+        let held =
+            DataDirectory::open(&options.disk, &options.data_dir, options.mode, options.node_id)?;
+        let (housekeeper, known) = Housekeeper::open(&options)?;
+        let quorum = match options.mode {
+            Mode::Write => Some(open_quorum(&options, &held).await?),
+            Mode::Read => None,
+        };
+        let image = match &quorum {
+            Some(quorum) => quorum.image(),
+            None => replay_read_only(Arc::clone(&options.disk), &held.metadata_path())?,
+        };
+        let cores = std::thread::available_parallelism().map_or(2, usize::from);
+        let clock = Arc::clone(&options.clock);
+        let (shards, pool) =
+            Shards::start(shard_count(cores), clock).map_err(StartError::Threads)?;
+        let space = DiskSpace::new(&options)?;
+        let node = Arc::new(Node {
+            held,
+            quorum,
+            image: ArcSwap::new(Arc::clone(&image)),
+            applied: Event::new(),
+            partitions: Directory::default(),
+            shards,
+            pool: Mutex::new(Some(pool)),
+            space,
+            producer_ids: tokio::sync::Mutex::new((ProducerId(0), 0)),
+            housekeeper,
+            stopping: AtomicBool::new(false),
+            options,
+        });
+        node.start(image, known).await?;
+        Ok(node)
+    }
+
+    async fn start(
+        self: &Arc<Self>,
+        image: Arc<Image>,
+        known: KnownLogs,
+    ) -> Result<(), StartError> {
+        let node = Arc::clone(self);
+        let open = move || {
+            node.open_all(&image, &known)?;
+            if node.is_read_only() {
+                return Ok(());
+            }
+            // Until every log is recovered the old journal is the evidence.
+            node.housekeeper.begin(&known).map_err(StartError::from)
+        };
+        let opened = tokio::task::spawn_blocking(open).await;
+        opened.expect("a panic while opening logs ends the start")?;
+        if let Some(quorum) = &self.quorum {
+            let (node, quorum) = (Arc::downgrade(self), Arc::clone(quorum));
+            tokio::spawn(housekeeping::follow_metadata(node.clone(), quorum));
+            tokio::spawn(housekeeping::keep_house(node));
+        }
+        Ok(())
+    }
+
+    /// What requests are decided from.
+    #[must_use]
+    pub fn view(&self) -> View<'_> {
+        View { node: self, image: self.image.load_full() }
+    }
+
+    /// Changes the metadata; done when this node serves accordingly.
+    ///
+    /// # Errors
+    /// When the command is refused or the quorum is not reachable.
+    pub async fn propose(&self, command: Command) -> Result<metadata::Reply, ProposeError> {
+        let quorum = self.quorum.as_ref().ok_or(ProposeError::NotLeader { leader: None })?;
+        let now = (self.options.clock)();
+        let (reply, position) = quorum.propose(now, command).await?;
+        let version = u64::try_from(position.0).unwrap_or(0);
+        loop {
+            let applied = self.applied.listen();
+            if self.image.load().version() >= version {
+                return Ok(reply);
+            }
+            applied.await;
+        }
+    }
+
+    /// A producer id that nobody else ever gets.
+    ///
+    /// # Errors
+    /// When the quorum is not reachable.
+    pub async fn next_producer_id(&self) -> Result<(ProducerId, ProducerEpoch), ProposeError> {
+        let mut block = self.producer_ids.lock().await;
+        if block.1 == 0 {
+            let command = Command::AllocateProducerIds { count: PRODUCER_ID_BLOCK };
+            match self.propose(command).await? {
+                metadata::Reply::ProducerIds { first, count } => *block = (first, count),
+                other => unreachable!("a block was asked for, not {other:?}"),
+            }
+        }
+        let id = block.0;
+        *block = (ProducerId(id.0 + 1), block.1 - 1);
+        Ok((id, ProducerEpoch(0)))
+    }
+
+    /// Stops: nothing is accepted any more, everything accepted is made durable, and a marker says
+    /// that the next start need not look.
+    ///
+    /// # Errors
+    /// When the disk refuses; nothing acknowledged is lost then either, the next start recovers.
+    pub async fn stop(self: &Arc<Self>) -> Result<(), StorageError> {
+        if self.stopping.swap(true, Ordering::SeqCst) {
+            return Ok(());
+        }
+        self.applied.notify(usize::MAX);
+        if let Some(quorum) = &self.quorum
+            && let Err(error) = quorum.shutdown().await
+        {
+            tracing::error!(%error, "the metadata did not stop cleanly");
+        }
+        let node = Arc::clone(self);
+        tokio::task::spawn_blocking(move || node.close_logs())
+            .await
+            .expect("a panic while closing logs ends the process")
+    }
+
+    fn close_logs(&self) -> Result<(), StorageError> {
+        let mut clean = BTreeMap::new();
+        for handle in self.partitions.all() {
+            let (reply, log) = Reply::channel();
+            let command = ShardCommand::Close(handle.id(), reply);
+            self.shards.submit_waiting(handle.shard(), command);
+            let Ok(Some(mut log)) = log.recv() else { continue };
+            match log.close() {
+                Ok(()) => clean.extend(clean_entry(&log).map(|entry| (handle.id(), entry))),
+                // What was acknowledged is durable all the same: the next start recovers the log.
+                Err(error) => {
+                    tracing::error!(partition = %handle.id(), %error, "not closed cleanly")
+                }
+            }
+        }
+        self.partitions.replace(BTreeMap::new());
+        drop(self.pool.lock().expect("nothing panics while it holds the pool").take());
+        if self.is_read_only() {
+            return Ok(());
+        }
+        self.housekeeper.finish(self.image.load().broker_epoch(), clean)
+    }
+
+    /// Removes the records of a partition below an offset, or below its high watermark.
+    ///
+    /// # Errors
+    /// When the offset is out of range or the disk refuses.
+    pub async fn delete_records(
+        &self,
+        handle: &PartitionHandle,
+        before: Option<Offset>,
+    ) -> Result<Offset, AppendRefusal> {
+        let (reply, outcome) = Reply::channel();
+        let command = ShardCommand::DeleteRecords(handle.id(), before, reply);
+        if self.shards.submit(handle.shard(), command).is_err() {
+            let limit = limits::MAILBOX_COMMANDS_MAX;
+            return Err(AppendRefusal::Overloaded { pending: limit, limit });
+        }
+        outcome.await.unwrap_or(Err(AppendRefusal::ShuttingDown))
+    }
+
+    /// Ends when the metadata of this node has failed for good; then the process has to end.
+    pub async fn failure(&self) -> Arc<QuorumError> {
+        match &self.quorum {
+            Some(quorum) => quorum.failure().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Everything there is to measure, in the Prometheus text format.
+    #[must_use]
+    pub fn metrics(&self) -> String {
+        let mut page = self.options.telemetry.exposition();
+        page.family("rivven_disk_full", "gauge", "1 while records are refused for want of room.")
+            .sample(&[], u8::from(self.space.refusal().is_some()));
+        page.family("rivven_disk_free_bytes", "gauge", "Free bytes of the data directory's disk.")
+            .sample(&[], self.space.free_bytes());
+        page.into_text()
+    }
+
+    /// Takes note of what an append met: a disk found full is full for everybody.
+    pub fn note(&self, refusal: &AppendRefusal) {
+        if let AppendRefusal::DiskFull(_) = refusal {
+            self.space.report_full();
+        }
+    }
+
+    /// Whether the node is stopping.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
+    /// Whether the node may change nothing.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        self.options.mode == Mode::Read
+    }
+
+    /// Which cluster the data are of.
+    #[must_use]
+    pub fn cluster_id(&self) -> &str {
+        &self.held.meta.cluster_id
+    }
+
+    /// Which node of it this is.
+    #[must_use]
+    pub fn node_id(&self) -> NodeId {
+        NodeId(self.held.meta.node_id)
+    }
+
+    /// What the node was opened with.
+    #[must_use]
+    pub fn options(&self) -> &NodeOptions {
+        &self.options
+    }
+
+    /// The owners of partitions.
+    #[must_use]
+    pub fn shards(&self) -> &Shards {
+        &self.shards
+    }
+
+    /// The partitions.
+    #[must_use]
+    pub fn directory(&self) -> &Directory {
+        &self.partitions
+    }
+
+    pub(super) fn space(&self) -> &DiskSpace {
+        &self.space
+    }
+
+    pub(super) fn housekeeper(&self) -> &Housekeeper {
+        &self.housekeeper
+    }
+
+    pub(super) fn data_dir(&self) -> &Path {
+        &self.held.path
+    }
+
+    pub(super) fn disk(&self) -> &Arc<dyn Disk> {
+        &self.options.disk
+    }
+
+    pub(super) fn telemetry(&self) -> &Telemetry {
+        &self.options.telemetry
+    }
+
+    pub(super) fn topic_defaults(&self) -> &BrokerDefaults {
+        &self.options.topic_defaults
+    }
+
+    pub(super) fn tail_window_bytes(&self) -> u64 {
+        self.options.tail_window_bytes
+    }
+
+    /// Publishes an image whose partitions are open now.
+    pub(super) fn publish(&self, image: Arc<Image>) {
+        self.image.store(image);
+        self.applied.notify(usize::MAX);
+    }
+
+    fn writes(&self) -> Writes {
+        if self.is_read_only() {
+            return Writes::ReadOnly;
+        }
+        if self.is_stopping() {
+            return Writes::Stopping;
+        }
+        match self.space.refusal() {
+            Some((free_bytes, needed_bytes)) => Writes::DiskFull { free_bytes, needed_bytes },
+            None => Writes::Accepted,
+        }
+    }
+}
+
+/// Starts the quorum and registers this process with it.
+async fn open_quorum(
+    options: &NodeOptions,
+    held: &DataDirectory,
+) -> Result<Arc<dyn Quorum>, StartError> {
+    let node = NodeId(held.meta.node_id);
+    let presence = if held.was_in_use { Presence::Expected } else { Presence::MayBeNew };
+    let quorum = RaftQuorum::start(
+        quorum::Options::new(
+            Arc::clone(&options.disk),
+            held.metadata_path(),
+            node,
+            held.meta.cluster_id.clone(),
+            presence,
+        ),
+        (options.clock)(),
+    )
+    .await?;
+    let register = Command::RegisterBroker {
+        node,
+        incarnation: uuid::Uuid::new_v4(),
+        address: options.address.clone(),
+        rack: None,
+    };
+    quorum.propose((options.clock)(), register).await?;
+    Ok(Arc::new(quorum))
+}
+
+fn clean_entry(log: &Log) -> Option<CleanLog> {
+    log.clean_entry().unwrap_or_else(|error| {
+        tracing::warn!(%error, "the next start reads this log's tail");
+        None
+    })
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Node({})", self.held.path.display())
+    }
+}
+
+/// The node as one request sees it.
+#[derive(Debug)]
+pub struct View<'a> {
+    node: &'a Node,
+    image: Arc<Image>,
+}
+
+impl View<'_> {
+    /// What handlers decide from.
+    #[must_use]
+    pub fn context(&self) -> Context<'_> {
+        Context {
+            image: &self.image,
+            directory: &self.node.partitions,
+            now: (self.node.options.clock)(),
+            writes: self.node.writes(),
+            sticky: self.node.options.sticky,
+        }
+    }
+
+    /// The metadata.
+    #[must_use]
+    pub fn image(&self) -> &Image {
+        &self.image
+    }
+}

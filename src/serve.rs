@@ -1,0 +1,275 @@
+//! A server process from configuration to exit: what opens when, what an operator is told, how it
+//! stops. And the same node without sockets, for commands that work on a data directory themselves.
+
+use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::api::Sticky;
+use crate::broker::{self, Mode, Node, NodeOptions, StartError};
+use crate::config::Config;
+use crate::metadata::config::{BrokerDefaults, ConfigError};
+use crate::net::executor::Executor;
+use crate::net::listener::{UnixSocket, bind_tcp};
+use crate::net::{Edge, Settings, systemd};
+use crate::storage::file::FileDisk;
+use crate::storage::platform::{filesystem_kind, raise_open_files};
+use crate::storage::{Disk, StorageError};
+use crate::telemetry::Telemetry;
+
+/// How long clients may take to see their last answers when the broker stops.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Why a server does not start or ends badly.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The node does not start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// A listener can not be opened.
+    #[error("{what} {address}: {error}")]
+    Listen {
+        /// Which listener.
+        what: &'static str,
+        /// Where.
+        address: String,
+        /// Why not.
+        error: std::io::Error,
+    },
+    /// The configuration's defaults for topics are not possible.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Defaults(Vec<ConfigError>),
+    /// The disk failed while stopping. Nothing acknowledged is lost; the next start recovers.
+    #[error("the stop was not clean: {0}")]
+    Stop(StorageError),
+    /// The system refused signals, sockets or the like.
+    #[error(transparent)]
+    System(#[from] std::io::Error),
+}
+
+/// Serves until a signal says stop.
+///
+/// # Errors
+/// When the server does not start or does not stop cleanly.
+pub async fn serve(config: &Config) -> Result<(), ServeError> {
+    let begun = Instant::now();
+    let mut signals = Signals::listen()?;
+    let telemetry = Arc::new(Telemetry::default());
+    let executor = Executor::new(Arc::clone(&telemetry));
+    // HTTP is there before anything is recovered, to tell how far that is.
+    let http = open_http(config).await?;
+    let http_address = http.local_addr()?;
+    let settings = settings(config, http_address);
+    let edge = Edge::new(Arc::clone(&executor), Arc::clone(&telemetry), settings);
+    let http = crate::http::serve(&edge, http);
+    let node = Node::open(options(config, Mode::Write, &telemetry)?).await?;
+    let native = open_native(config).await?;
+    let native_address = native.local_addr()?;
+    let unix = UnixSocket::bind(&config.storage.data_dir).map_err(|error| ServeError::Listen {
+        what: "administration socket in",
+        address: config.storage.data_dir.display().to_string(),
+        error,
+    })?;
+    executor.serve(Arc::clone(&node));
+    telemetry.recovery_ms.set(begun.elapsed().as_millis() as i64);
+    announce(config, &node, native_address);
+    let listeners = [http, edge.serve_tcp(native), edge.serve_unix(unix)];
+    tracing::info!(
+        native = %native_address,
+        http = %http_address,
+        ms = begun.elapsed().as_millis() as u64,
+        "ready"
+    );
+    notify(systemd::State::Ready);
+    tokio::select! {
+        () = signals.wait() => {}
+        failure = node.failure() => return Err(ServeError::Start(StartError::Failed(failure))),
+    }
+    notify(systemd::State::Stopping);
+    stop(&mut signals, &edge, listeners, &node).await
+}
+
+/// Opens the node of a data directory inside this process and connects to it.
+///
+/// # Errors
+/// When the directory can not be used.
+pub async fn embed(config: &Config, mode: Mode) -> Result<(Arc<Node>, UnixStream), ServeError> {
+    let telemetry = Arc::new(Telemetry::default());
+    let executor = Executor::new(Arc::clone(&telemetry));
+    let node = Node::open(options(config, mode, &telemetry)?).await?;
+    executor.serve(Arc::clone(&node));
+    let edge = Edge::new(executor, telemetry, Settings::default());
+    let (client, _served) = edge.embedded()?;
+    Ok((node, client.into_std()?))
+}
+
+async fn stop(
+    signals: &mut Signals,
+    edge: &Edge<Executor>,
+    listeners: [tokio::task::JoinHandle<()>; 3],
+    node: &Arc<Node>,
+) -> Result<(), ServeError> {
+    tracing::info!("stopping: finishing what is under way; a second signal stops at once");
+    let drain = async {
+        edge.stop(GRACE);
+        for listener in listeners {
+            // A listener that panicked has nothing left to finish.
+            drop(listener.await);
+        }
+        node.stop().await
+    };
+    tokio::select! {
+        outcome = drain => outcome.map_err(ServeError::Stop)?,
+        () = signals.wait() => {
+            tracing::warn!("stopped at once; the next start recovers");
+            return Ok(());
+        }
+    }
+    tracing::info!("stopped cleanly");
+    Ok(())
+}
+
+/// Says what an operator should know before the first client comes.
+fn announce(config: &Config, node: &Node, native: SocketAddr) {
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        data_dir = %config.storage.data_dir.display(),
+        cluster_id = node.cluster_id(),
+        node_id = node.node_id().0,
+        "rivvend"
+    );
+    if !config.server.protected_mode {
+        tracing::warn!(
+            "protected mode is off and there is no authentication: whoever reaches the port may do \
+             everything"
+        );
+    } else if !native.ip().is_loopback() {
+        tracing::info!(
+            "protected mode: there is no authentication, so only clients of this machine are served"
+        );
+    }
+    match filesystem_kind(&config.storage.data_dir) {
+        Ok(kind) if kind.is_volatile() => tracing::warn!(
+            %kind, "the data directory is not on a disk: a sync means nothing there"
+        ),
+        Ok(kind) if kind.is_remote() => tracing::warn!(
+            %kind, "the data directory is on a remote file system: a sync may mean nothing there"
+        ),
+        _ => {}
+    }
+}
+
+fn notify(state: systemd::State) {
+    if let Some(socket) = std::env::var_os("NOTIFY_SOCKET")
+        && let Err(error) = systemd::notify(&socket, state)
+    {
+        tracing::warn!(%error, "systemd could not be told");
+    }
+}
+
+fn settings(config: &Config, http_address: SocketAddr) -> Settings {
+    let protected_mode = config.server.protected_mode;
+    Settings { protected_mode, http_address: Some(http_address), ..Settings::default() }
+}
+
+fn options(
+    config: &Config,
+    mode: Mode,
+    telemetry: &Arc<Telemetry>,
+) -> Result<NodeOptions, ServeError> {
+    raise_open_files();
+    let data_dir = config.storage.data_dir.clone();
+    Ok(NodeOptions {
+        disk: disk(&data_dir),
+        data_dir,
+        mode,
+        node_id: config.cluster.node_id,
+        address: config
+            .server
+            .advertised_address
+            .as_ref()
+            .map_or_else(String::new, |a| a.to_string()),
+        topic_defaults: topic_defaults(config).map_err(ServeError::Defaults)?,
+        auto_create_topics: config.topic.auto_create_topics,
+        default_partitions: config.topic.default_partitions as i32,
+        sticky: Sticky {
+            batch_bytes: config.partitioner.batch_size.0,
+            linger_ms: config.partitioner.linger_ms.as_millis() as u64,
+        },
+        tail_window_bytes: config.storage.tail_window_bytes.0,
+        low_water_bytes: config.storage.low_water_bytes.map(|size| size.0),
+        retention_check_ms: config.storage.retention_check_interval.as_millis() as u64,
+        clock: broker::clock::system(),
+        telemetry: Arc::clone(telemetry),
+    })
+}
+
+fn disk(data_dir: &Path) -> Arc<dyn Disk> {
+    Arc::new(FileDisk::new(data_dir))
+}
+
+fn topic_defaults(config: &Config) -> Result<BrokerDefaults, Vec<ConfigError>> {
+    let topic = &config.topic;
+    let unlimited = |bound: Option<u64>| bound.map_or_else(|| "-1".to_owned(), |b| b.to_string());
+    let values = [
+        ("segment.bytes", config.storage.segment_bytes.0.to_string()),
+        ("max.message.bytes", topic.max_message_bytes.0.to_string()),
+        ("durability", topic.durability.as_str().to_owned()),
+        ("retention.ms", unlimited(topic.retention_ms.bound().map(|d| d.as_millis() as u64))),
+        ("retention.bytes", unlimited(topic.retention_bytes.bound().map(|size| size.0))),
+    ];
+    BrokerDefaults::new(values.iter().map(|(key, value)| (*key, value.as_str())))
+}
+
+async fn open_native(config: &Config) -> Result<tokio::net::TcpListener, ServeError> {
+    let address = &config.server.bind_address;
+    let listen = |error| ServeError::Listen {
+        what: "server.bind_address",
+        address: address.to_string(),
+        error,
+    };
+    let resolved = resolve(&address.host, address.port).await.map_err(listen)?;
+    bind_tcp(resolved).await.map_err(listen)
+}
+
+/// The first address that a name stands for.
+async fn resolve(host: &str, port: u16) -> std::io::Result<SocketAddr> {
+    tokio::net::lookup_host((host, port)).await?.next().ok_or_else(|| {
+        std::io::Error::new(std::io::ErrorKind::NotFound, "the name stands for no address")
+    })
+}
+
+async fn open_http(config: &Config) -> Result<tokio::net::TcpListener, ServeError> {
+    let (host, port) = (&config.server.bind_address.host, config.server.http_port);
+    let listen = |error| ServeError::Listen {
+        what: "server.http_port",
+        address: format!("{host}:{port}"),
+        error,
+    };
+    bind_tcp(resolve(host, port).await.map_err(listen)?).await.map_err(listen)
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Signals> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

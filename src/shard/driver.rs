@@ -1,0 +1,189 @@
+//! Threads, mailboxes and the baton: the only place in the engine that starts threads.
+//!
+//! A shard is run by whoever submits to it (flat combining): a submitter puts its command into the
+//! mailbox and takes the baton if it is free; else the holder finds the command there. In the common
+//! case a request costs no thread hop, and still one thread at a time owns the partitions. What one
+//! holder drains is capped; what is left over goes to the pool, so nobody's latency pays for
+//! everybody's work.
+
+use std::sync::atomic::{Ordering, fence};
+use std::sync::{Arc, Mutex, TryLockError};
+use std::thread::JoinHandle;
+
+use crossbeam_channel::{Receiver, Sender};
+use crossbeam_queue::ArrayQueue;
+
+use super::{Command, Outbox, Shard};
+use crate::limits;
+use crate::log::SyncJob;
+use crate::time::Now;
+use crate::types::TopicPartition;
+
+/// Reads the clock; given by the edge, since nothing here may.
+pub type Clock = Arc<dyn Fn() -> Now + Send + Sync>;
+
+/// A shard with its mailbox.
+struct Seat {
+    /// The baton. Never waited for: it is taken if free and left alone if not.
+    shard: Mutex<Shard>,
+    mailbox: ArrayQueue<Command>,
+}
+
+enum Work {
+    Sync(usize, TopicPartition, SyncJob),
+    Drain(usize),
+}
+
+/// The mailbox of a shard is full; the command comes back.
+#[derive(Debug)]
+pub struct Full(pub Command);
+
+/// All shards of a node and the pool that syncs for them.
+pub struct Shards {
+    seats: Vec<Seat>,
+    clock: Clock,
+    /// Bounded by what can be in it: one sync per partition and one drain per shard's holder.
+    work: Sender<Work>,
+}
+
+/// The threads behind [`Shards`]; they end when the last `Shards` is dropped.
+#[derive(Debug)]
+pub struct Pool(Vec<JoinHandle<()>>);
+
+impl Shards {
+    /// Makes `count` empty shards and starts the pool.
+    ///
+    /// # Errors
+    /// When the system refuses a thread.
+    pub fn start(count: usize, clock: Clock) -> std::io::Result<(Arc<Shards>, Pool)> {
+        assert!(count > 0, "there is at least one shard");
+        let (work, todo) = crossbeam_channel::unbounded();
+        let seats = (0..count)
+            .map(|_| Seat {
+                shard: Mutex::new(Shard::default()),
+                mailbox: ArrayQueue::new(limits::MAILBOX_COMMANDS_MAX),
+            })
+            .collect();
+        let shards = Arc::new(Shards { seats, clock, work });
+        let mut threads = Vec::with_capacity(limits::FLUSHERS);
+        for number in 0..limits::FLUSHERS {
+            let shards = Arc::downgrade(&shards);
+            let todo: Receiver<Work> = todo.clone();
+            let thread = std::thread::Builder::new().name(format!("flusher-{number}"));
+            threads.push(thread.spawn(move || {
+                while let Ok(work) = todo.recv() {
+                    let Some(shards) = shards.upgrade() else { break };
+                    shards.perform(work);
+                }
+            })?);
+        }
+        Ok((shards, Pool(threads)))
+    }
+
+    /// How many shards there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.seats.len()
+    }
+
+    /// Hands a command to a shard and runs the shard if nobody else does.
+    ///
+    /// # Errors
+    /// When the mailbox is full, which is back-pressure: the caller tells its client to try again.
+    pub fn submit(&self, shard: usize, command: Command) -> Result<(), Full> {
+        self.seats[shard].mailbox.push(command).map_err(Full)?;
+        self.run(shard);
+        Ok(())
+    }
+
+    /// Hands over a command that may not be refused, waiting for room. For the pool and for
+    /// housekeeping, never for a network thread.
+    pub fn submit_waiting(&self, shard: usize, command: Command) {
+        let mut command = command;
+        while let Err(Full(refused)) = self.submit(shard, command) {
+            command = refused;
+            self.drain_waiting(shard);
+        }
+    }
+
+    /// Starts syncs that were handed out as an answer.
+    pub fn start_syncs(&self, shard: usize, syncs: Vec<(TopicPartition, SyncJob)>) {
+        for (id, job) in syncs {
+            self.enqueue(Work::Sync(shard, id, job));
+        }
+    }
+
+    fn perform(&self, work: Work) {
+        match work {
+            Work::Sync(shard, id, job) => {
+                let done = job.run();
+                self.submit_waiting(shard, Command::Synced(id, done));
+            }
+            Work::Drain(shard) => self.run(shard),
+        }
+    }
+
+    /// Takes the baton if it is free and drains the mailbox, up to the cap.
+    fn run(&self, number: usize) {
+        let seat = &self.seats[number];
+        let mut drained = 0;
+        loop {
+            // Pairs with the fence below: either the holder sees our command after it let go, or we
+            // find the baton free.
+            fence(Ordering::SeqCst);
+            match seat.shard.try_lock() {
+                Ok(mut shard) => drained += self.drain(number, seat, &mut shard),
+                Err(TryLockError::WouldBlock) => return,
+                Err(TryLockError::Poisoned(_)) => panic!("a shard's owner panicked"),
+            }
+            fence(Ordering::SeqCst);
+            if seat.mailbox.is_empty() {
+                return;
+            }
+            if drained >= limits::SHARD_DRAIN_MAX {
+                self.enqueue(Work::Drain(number));
+                return;
+            }
+        }
+    }
+
+    fn drain_waiting(&self, number: usize) {
+        let seat = &self.seats[number];
+        let mut shard = seat.shard.lock().expect("a shard's owner panicked");
+        self.drain(number, seat, &mut shard);
+        drop(shard);
+        self.run(number);
+    }
+
+    fn drain(&self, number: usize, seat: &Seat, shard: &mut Shard) -> usize {
+        let mut drained = 0;
+        let mut outbox = Outbox::default();
+        let commands = std::iter::from_fn(|| seat.mailbox.pop())
+            .take(limits::SHARD_DRAIN_MAX)
+            .inspect(|_| drained += 1);
+        shard.step((self.clock)(), commands, &mut outbox);
+        self.start_syncs(number, outbox.syncs);
+        drained
+    }
+
+    fn enqueue(&self, work: Work) {
+        // The receivers live as long as the pool, which outlives every user of the shards.
+        drop(self.work.send(work));
+    }
+}
+
+impl std::fmt::Debug for Shards {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Shards({})", self.seats.len())
+    }
+}
+
+impl Pool {
+    /// Waits for the threads, after the last [`Shards`] is dropped.
+    pub fn join(self) {
+        for thread in self.0 {
+            // A panic there has already ended or poisoned what it touched.
+            drop(thread.join());
+        }
+    }
+}

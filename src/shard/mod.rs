@@ -1,0 +1,180 @@
+//! The owner of partitions. A shard is a plain core that takes commands one after another and ends
+//! each batch of them with one settle step per touched partition; [`driver`] gives it a mailbox and
+//! whoever submits runs it. Knows nothing of protocols, sockets or async.
+
+mod command;
+pub mod driver;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+pub use command::Command;
+
+use crate::limits;
+use crate::log::frontier::Claim;
+use crate::log::{Log, SyncJob};
+use crate::partition::{AppendRefusal, Partition, Reply};
+use crate::time::Now;
+use crate::types::TopicPartition;
+
+/// A set of partitions with one owner.
+#[derive(Debug, Default)]
+pub struct Shard {
+    partitions: BTreeMap<TopicPartition, Partition>,
+    /// Partitions whose durable end moved since the frontier journal was last told.
+    synced: BTreeSet<TopicPartition>,
+    /// Partitions that are being given up, with those who wait for their logs.
+    closing: BTreeMap<TopicPartition, Reply<Option<Log>>>,
+}
+
+/// What a step wants done outside the owner.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    /// Syncs to run, each answered with [`Command::Synced`].
+    pub syncs: Vec<(TopicPartition, SyncJob)>,
+}
+
+impl Shard {
+    /// Applies `commands` in their order and settles every partition they touched.
+    pub fn step(&mut self, now: Now, commands: impl Iterator<Item = Command>, outbox: &mut Outbox) {
+        let mut touched = BTreeSet::new();
+        for command in commands {
+            if let Some(id) = self.apply(now, command) {
+                touched.insert(id);
+            }
+        }
+        for id in touched {
+            if let Some(partition) = self.partitions.get_mut(&id)
+                && let Some(job) = partition.settle(now)
+            {
+                outbox.syncs.push((id, job));
+            }
+        }
+    }
+
+    /// The partitions this shard owns.
+    pub fn partitions(&self) -> impl Iterator<Item = &Partition> {
+        self.partitions.values()
+    }
+
+    /// Applies one command; the partition it touched, if it is still there.
+    fn apply(&mut self, now: Now, command: Command) -> Option<TopicPartition> {
+        match command {
+            Command::Append(id, append) => {
+                match self.partitions.get_mut(&id) {
+                    Some(partition) => partition.append(now, append),
+                    None => append.reply.send(Err(AppendRefusal::UnknownPartition)),
+                }
+                Some(id)
+            }
+            Command::Synced(id, done) => {
+                self.partitions
+                    .get_mut(&id)
+                    .expect("a partition stays while it syncs")
+                    .finish_sync(done);
+                self.synced.insert(id);
+                self.finish_close(id);
+                Some(id)
+            }
+            Command::DeleteRecords(id, before, reply) => {
+                match self.partitions.get_mut(&id) {
+                    Some(partition) => partition.delete_records(before, reply),
+                    None => reply.send(Err(AppendRefusal::UnknownPartition)),
+                }
+                Some(id)
+            }
+            Command::Open(partition) => {
+                let id = partition.handle().id();
+                let before = self.partitions.insert(id, *partition);
+                assert!(before.is_none(), "a partition is opened once");
+                Some(id)
+            }
+            Command::Close(id, reply) => {
+                match self.partitions.get_mut(&id) {
+                    Some(partition) => {
+                        partition.begin_close(now);
+                        self.closing.insert(id, reply);
+                        self.finish_close(id);
+                    }
+                    None => reply.send(None),
+                }
+                Some(id)
+            }
+            Command::Configure(id, config) => {
+                self.partitions.get_mut(&id)?.configure(config);
+                Some(id)
+            }
+            Command::Maintain(reply) => {
+                reply.send(self.maintain(now));
+                None
+            }
+            Command::Frontier(reply) => {
+                reply.send(self.take_frontier());
+                None
+            }
+        }
+    }
+
+    /// Hands the log of a closing partition back once no sync of it is under way.
+    fn finish_close(&mut self, id: TopicPartition) {
+        let quiet = self.partitions.get(&id).is_some_and(Partition::is_quiet);
+        if quiet && let Some(reply) = self.closing.remove(&id) {
+            let partition = self.partitions.remove(&id).expect("it was found above");
+            self.synced.remove(&id);
+            reply.send(Some(partition.into_log()));
+        }
+    }
+
+    fn maintain(&mut self, now: Now) -> Vec<(TopicPartition, SyncJob)> {
+        let mut syncs = Vec::new();
+        for (id, partition) in &mut self.partitions {
+            partition.enforce_retention(now);
+            // Logs that do not sync for their producers do so here, so that the frontier moves.
+            if let Some(job) = partition.settle(now).or_else(|| partition.begin_sync()) {
+                syncs.push((*id, job));
+            }
+        }
+        syncs
+    }
+
+    fn take_frontier(&mut self) -> Vec<Claim> {
+        let synced = std::mem::take(&mut self.synced);
+        let partitions = synced.iter().filter_map(|id| self.partitions.get(id));
+        partitions.map(claim).collect()
+    }
+}
+
+fn claim(partition: &Partition) -> Claim {
+    let log = partition.log();
+    Claim { partition: partition.handle().id(), entry: log.frontier(), lowerings: log.lowerings() }
+}
+
+/// The shard that owns a partition: the same for ever on one node, spread evenly.
+#[must_use]
+pub fn shard_of(id: TopicPartition, shards: usize) -> usize {
+    let mut hash = u64::from_be_bytes(*id.topic.as_bytes().first_chunk().expect("16 bytes"));
+    hash = hash.wrapping_add(id.partition.0 as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    ((u128::from(hash) * shards as u128) >> 64) as usize
+}
+
+/// How many shards a node with so many cores runs.
+#[must_use]
+pub fn shard_count(cores: usize) -> usize {
+    cores.max(1) * limits::SHARDS_PER_CORE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{PartitionId, TopicId};
+
+    #[test]
+    fn partitions_of_a_topic_spread_over_the_shards() {
+        let topic = TopicId::from_bytes([7; 16]);
+        let mut seen = [0; 8];
+        for partition in 0..64 {
+            let id = TopicPartition { topic, partition: PartitionId(partition) };
+            seen[shard_of(id, 8)] += 1;
+        }
+        assert!(seen.iter().all(|&count| (4..=12).contains(&count)), "{seen:?}");
+    }
+}
