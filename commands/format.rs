@@ -3,6 +3,7 @@
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
 
 /// What `--help` says about formats.
 pub(crate) const FORMAT_HELP: &str = "\
@@ -24,7 +25,7 @@ pub(crate) struct View<'a> {
     pub(crate) timestamp_ms: i64,
     pub(crate) key: Option<&'a [u8]>,
     pub(crate) value: Option<&'a [u8]>,
-    pub(crate) headers: &'a [(&'a str, Option<&'a [u8]>)],
+    pub(crate) headers: &'a [(String, Option<Bytes>)],
     /// How many records were printed before this one.
     pub(crate) count: u64,
 }
@@ -291,13 +292,13 @@ fn write_headers(view: &View<'_>, format: Option<&Format>, out: &mut Vec<u8>) {
         match format {
             Some(format) => {
                 let key = Some(name.as_bytes());
-                format.write(&View { key, value: *value, headers: &[], ..*view }, out);
+                format.write(&View { key, value: value.as_deref(), headers: &[], ..*view }, out);
             }
             None => {
                 out.extend_from_slice(if index == 0 { b"" } else { b"," });
                 out.extend_from_slice(name.as_bytes());
                 out.push(b'=');
-                out.extend_from_slice(value.unwrap_or_default());
+                out.extend_from_slice(value.as_deref().unwrap_or_default());
             }
         }
     }
@@ -322,7 +323,7 @@ pub(crate) fn write_json(view: &View<'_>, out: &mut Vec<u8>) {
     for (index, (name, value)) in view.headers.iter().enumerate() {
         out.extend_from_slice(if index == 0 { b"{\"key\":" } else { b",{\"key\":" });
         write_json_string(name, out);
-        write_json_bytes("value", *value, out);
+        write_json_bytes("value", value.as_deref(), out);
         out.push(b'}');
     }
     out.extend_from_slice(b"]}\n");
@@ -360,9 +361,11 @@ mod tests {
 
     use super::*;
 
-    const HEADERS: &[(&str, Option<&[u8]>)] = &[("a", Some(b"1")), ("b", None)];
+    fn headers() -> Vec<(String, Option<Bytes>)> {
+        vec![("a".to_owned(), Some(Bytes::from_static(b"1"))), ("b".to_owned(), None)]
+    }
 
-    fn view() -> View<'static> {
+    fn view(headers: &[(String, Option<Bytes>)]) -> View<'_> {
         View {
             topic: "orders",
             partition: 3,
@@ -370,14 +373,14 @@ mod tests {
             timestamp_ms: 3_600_001,
             key: Some(b"k\xff"),
             value: Some(b"v\"\n"),
-            headers: HEADERS,
+            headers,
             count: 9,
         }
     }
 
     fn written(format: &str) -> Vec<u8> {
         let mut out = Vec::new();
-        Format::parse(format).expect("a valid format").write(&view(), &mut out);
+        Format::parse(format).expect("a valid format").write(&view(&headers()), &mut out);
         out
     }
 
@@ -406,7 +409,7 @@ mod tests {
     #[test]
     fn a_missing_key_is_nothing_or_null() {
         let mut out = Vec::new();
-        let none = View { key: None, value: None, headers: &[], ..view() };
+        let none = View { key: None, value: None, ..view(&[]) };
         Format::parse("[%k][%v{json}][%K]").expect("valid").write(&none, &mut out);
         assert_eq!(out, b"[][null][-1]");
     }
@@ -421,7 +424,7 @@ mod tests {
     #[test]
     fn json_holds_every_part_and_marks_binary() {
         let mut out = Vec::new();
-        write_json(&view(), &mut out);
+        write_json(&view(&headers()), &mut out);
         let json: serde_json::Value = serde_json::from_slice(&out).expect("JSON");
         let wanted = serde_json::json!({
             "topic": "orders", "partition": 3, "offset": 258, "timestamp": 3_600_001,
@@ -436,7 +439,7 @@ mod tests {
         #[test]
         fn no_format_panics(format in "[%\\\\{}a-zA-Z0-9é]{0,16}") {
             if let Ok(format) = Format::parse(&format) {
-                format.write(&view(), &mut Vec::new());
+                format.write(&view(&headers()), &mut Vec::new());
             }
         }
     }

@@ -1,0 +1,244 @@
+//! `rivvend bench consume`: how fast a broker hands records out. Every batch that arrives is
+//! checked, as by any consumer; its records are only read where nothing else tells their size.
+
+use std::cell::RefCell;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use clap::Args;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use rivvend::client::{Client, ClientError};
+use rivvend::config::Size;
+use rivvend::limits::FETCH_BYTES_MAX;
+use rivvend::protocol::native::message::{Fetch, FetchPartition, FetchPartitionResult};
+use rivvend::record::{Batches, CheckedBatch, Compression, Scratch};
+use serde_json::json;
+
+use super::batch::{Batch, Shape};
+use super::drive::{Load, drive};
+use super::outcome::{OutcomeArgs, Run, conclude, usage};
+use super::plan::{Plan, PlanArgs};
+use super::produce::threads;
+use super::recorder::Recorder;
+use super::report;
+use super::session::{Session, SessionArgs, Topic};
+use super::stop;
+use crate::failure::Exit;
+use crate::settings::value;
+
+/// How long a fetch may wait for data that is not there.
+const WAIT_MS: u32 = 500;
+/// Batches under way while a topic is filled.
+const FILL_IN_FLIGHT: usize = 4;
+/// Pause after an error.
+const ERROR_PAUSE: Duration = Duration::from_millis(50);
+
+/// Measure how fast a broker hands records out
+#[derive(Args, Clone, Debug)]
+#[command(
+    after_help = "Consumers share the partitions out and begin again at the end of them. An \
+empty topic is filled first. Latency is that of one fetch.\n\nExamples:\n  \
+rivvend bench consume\n  rivvend bench consume --consumers 4 --partitions 4 --fetch-bytes 4MB\n  \
+rivvend bench consume --server localhost:9092 --topic orders --records 1000000"
+)]
+pub(crate) struct ConsumeArgs {
+    /// Consumers, each with a connection of its own
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    consumers: u16,
+    /// Most bytes that a fetch asks for
+    #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = value::<Size>)]
+    fetch_bytes: Size,
+    /// Bytes of keys and values that an empty topic is filled with
+    #[arg(long, value_name = "SIZE", default_value = "400MB", value_parser = value::<Size>)]
+    fill: Size,
+    /// Bytes of a value that it is filled with
+    #[arg(long, value_name = "BYTES", default_value_t = 1_000)]
+    #[arg(value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    record_size: u32,
+    /// Records in a batch that it is filled with
+    #[arg(long, value_name = "N", default_value_t = 1_000)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    batch_records: u32,
+    /// Threads that run the consumers [default: one per core]
+    #[arg(long, value_name = "N")]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+    #[command(flatten)]
+    plan: PlanArgs,
+    #[command(flatten)]
+    session: SessionArgs,
+    #[command(flatten)]
+    outcome: OutcomeArgs,
+}
+
+/// Measures and prints.
+pub(super) fn run(args: &ConsumeArgs) -> anyhow::Result<Exit> {
+    if args.fetch_bytes.0 == 0 || args.fetch_bytes.0 > FETCH_BYTES_MAX as u64 {
+        return Err(usage("--fetch-bytes is between 1 and 64 MiB"));
+    }
+    let session = Session::open(&args.session)?;
+    let machine = session.machine();
+    let shape = Shape {
+        records: args.batch_records,
+        record_size: args.record_size as usize,
+        keys: None,
+        compression: Compression::None,
+    };
+    let batch = Batch::build(&shape, 1);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (client, topic) = runtime.block_on(async {
+        let client = session.connect().await?;
+        let topic = session.topic(&client, batch.bytes.len()).await?;
+        fill(&client, &topic, &batch, args).await?;
+        anyhow::Ok((client, topic))
+    })?;
+    let settings = json!({
+        "protocol": "native", "plan": args.plan.describe(), "durability": topic.durability,
+        "partitions": topic.partitions, "consumers": args.consumers,
+        "fetch_bytes": args.fetch_bytes.0, "fill_bytes": args.fill.0,
+        "record_size": args.record_size, "batch_records": args.batch_records,
+    });
+    let consuming = Consuming { args, session: &session, topic: &topic };
+    let consumers = usize::from(args.consumers);
+    let driven = drive(&consuming, &args.plan, consumers, threads(args.threads), session.pid())?;
+    runtime.block_on(session.clean_up(&client, &topic))?;
+    conclude(Run { command: "consume", mode: "closed", settings, machine }, driven, &args.outcome)
+}
+
+/// Fills the topic evenly, if there is nothing in it.
+async fn fill(
+    client: &Client,
+    topic: &Topic,
+    batch: &Batch,
+    args: &ConsumeArgs,
+) -> anyhow::Result<()> {
+    for partition in 0..topic.partitions {
+        let (result, _) = fetch(client, topic, partition, 0, 1).await?;
+        if result.high_watermark > result.log_start_offset {
+            return Ok(());
+        }
+    }
+    report::progress("filling the topic");
+    let count = args.fill.0.div_ceil(batch.payload_bytes.max(1)).max(topic.partitions as u64);
+    let sends = stream::iter(0..count).map(|number| {
+        let partition = (number % topic.partitions as u64) as i32;
+        async move {
+            stop::check()?;
+            anyhow::Ok(topic.append(client, partition, batch.bytes.clone(), -1).await?)
+        }
+    });
+    sends.buffered(FILL_IN_FLIGHT).try_collect::<()>().await.context("can not fill the topic")
+}
+
+/// One fetch of one partition; waits only where there is nothing.
+async fn fetch(
+    client: &Client,
+    topic: &Topic,
+    partition: i32,
+    offset: i64,
+    max_bytes: u32,
+) -> Result<(FetchPartitionResult, Bytes), ClientError> {
+    let asked = FetchPartition { topic: topic.name.clone(), partition, offset, max_bytes };
+    let max_wait_ms = if max_bytes == 1 { 0 } else { WAIT_MS };
+    let fetch = Fetch {
+        partitions: vec![asked],
+        max_bytes,
+        min_bytes: 1,
+        max_wait_ms,
+        read_committed: false,
+    };
+    let (result, bytes) = client.fetch(fetch).await?.into_iter().next().unwrap_or_default();
+    match result.error {
+        Some(error) => Err(ClientError::server(error)),
+        None => Ok((result, bytes)),
+    }
+}
+
+/// The consumers of a run.
+struct Consuming<'a> {
+    args: &'a ConsumeArgs,
+    session: &'a Session,
+    topic: &'a Topic,
+}
+
+/// One consumer.
+struct Consumer {
+    client: Client,
+    /// Its partitions, each with the offset it goes on from.
+    places: Vec<(i32, i64)>,
+    scale: Option<f64>,
+}
+
+impl Load for Consuming<'_> {
+    type Client = Consumer;
+
+    async fn connect(&self, number: usize) -> anyhow::Result<Consumer> {
+        let (partitions, consumers) =
+            (self.topic.partitions as usize, usize::from(self.args.consumers));
+        let own = (number % partitions..partitions).step_by(consumers.max(1));
+        let places = own.map(|partition| (partition as i32, 0)).collect();
+        Ok(Consumer { client: self.session.connect().await?, places, scale: None })
+    }
+
+    async fn run(&self, mut consumer: Consumer, plan: &Plan, recorder: &RefCell<Recorder>) {
+        let mut at = 0;
+        loop {
+            let begun = Instant::now();
+            let Some(turn) = plan.claim(begun, 0) else { break };
+            let place = at % consumer.places.len();
+            at += 1;
+            match self.read(&mut consumer, place).await {
+                Ok((0, _)) => {}
+                Ok((records, bytes)) => {
+                    let now = Instant::now();
+                    plan.spend(turn, records);
+                    plan.add_bytes(bytes);
+                    recorder.borrow_mut().done(turn, now, now - begun, (records, bytes));
+                }
+                Err(error) => {
+                    recorder.borrow_mut().failed(1, || format!("{error:#}"));
+                    tokio::time::sleep(ERROR_PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+impl Consuming<'_> {
+    /// Reads on in one partition, from its start again at its end. Returns how many records came
+    /// and the bytes of their keys and values.
+    async fn read(&self, consumer: &mut Consumer, place: usize) -> anyhow::Result<(u64, u64)> {
+        let (partition, offset) = consumer.places[place];
+        let max_bytes = self.args.fetch_bytes.0 as u32;
+        let (result, bytes) =
+            fetch(&consumer.client, self.topic, partition, offset, max_bytes).await?;
+        let (mut records, mut size, mut next) = (0, 0, offset.max(result.log_start_offset));
+        for batch in Batches::new(bytes) {
+            let batch = batch?;
+            let scale = match consumer.scale {
+                Some(scale) => scale,
+                None => *consumer.scale.insert(payload_share(&batch)?),
+            };
+            records += u64::from(batch.header().records_count.unsigned_abs());
+            size += (batch.bytes().len() as f64 * scale).round() as u64;
+            next = batch.header().next_offset().0;
+        }
+        let is_at_end = next >= result.high_watermark;
+        consumer.places[place].1 = if is_at_end { result.log_start_offset } else { next };
+        Ok((records, size))
+    }
+}
+
+/// Which share of a batch keys and values are. Measured on the first batch of a consumer, since
+/// those of a benchmark are alike and reading every record would measure the client.
+fn payload_share(batch: &CheckedBatch) -> anyhow::Result<f64> {
+    let mut scratch = Scratch::default();
+    let mut payload = 0;
+    for record in batch.records(&mut scratch)? {
+        let record = record?;
+        payload += record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len);
+    }
+    Ok(payload as f64 / batch.bytes().len() as f64)
+}

@@ -1,0 +1,162 @@
+//! Runs the clients of a measurement: as many threads as are useful, each with a runtime of its
+//! own, so that no client's work hops between processors; all begin at once.
+
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Barrier, OnceLock};
+use std::thread::ScopedJoinHandle;
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt as _;
+use futures_util::future::try_join_all;
+use futures_util::stream::FuturesUnordered;
+use serde::Serialize;
+
+use super::plan::{Plan, PlanArgs};
+use super::process::{Usage, cpu_s, rss_peak_bytes};
+use super::recorder::{Counts, Recorder};
+use super::report;
+
+/// How often the thread that waits for the others looks up.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// What a kind of client does.
+pub(super) trait Load: Sync {
+    /// A client that is ready to begin.
+    type Client;
+
+    /// Makes the client of this number.
+    async fn connect(&self, number: usize) -> anyhow::Result<Self::Client>;
+
+    /// Does its work until the plan says that it is over.
+    async fn run(&self, client: Self::Client, plan: &Plan, recorder: &RefCell<Recorder>);
+}
+
+/// What a run found.
+#[derive(Debug)]
+pub(super) struct Driven {
+    pub(super) counts: Counts,
+    pub(super) client_cpu_s: f64,
+    pub(super) server: Option<ServerUse>,
+}
+
+/// What the broker spent while it was measured.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(super) struct ServerUse {
+    pub(super) cpu_s: f64,
+    /// Resident at the end.
+    pub(super) rss_bytes: u64,
+    /// The most since the process started.
+    pub(super) rss_peak_bytes: u64,
+    pub(super) cpu_s_per_gb: f64,
+}
+
+/// What the threads of a run share.
+struct Shared<'a, L> {
+    load: &'a L,
+    args: &'a PlanArgs,
+    plan: OnceLock<Plan>,
+    connected: Barrier,
+    is_broken: AtomicBool,
+}
+
+/// Runs so many clients on so many threads.
+pub(super) fn drive<L: Load>(
+    load: &L,
+    args: &PlanArgs,
+    clients: usize,
+    threads: usize,
+    pid: Option<u32>,
+) -> anyhow::Result<Driven> {
+    let threads = threads.clamp(1, clients);
+    let shared = Shared {
+        load,
+        args,
+        plan: OnceLock::new(),
+        connected: Barrier::new(threads + 1),
+        is_broken: AtomicBool::new(false),
+    };
+    std::thread::scope(|scope| {
+        let shared = &shared;
+        let workers: Vec<_> = (0..threads)
+            .map(|first| scope.spawn(move || work(shared, (first..clients).step_by(threads))))
+            .collect();
+        shared.connected.wait();
+        watch(shared.plan(), workers, pid)
+    })
+}
+
+impl<L> Shared<'_, L> {
+    /// Whoever asks first, after all are connected, sets the time.
+    fn plan(&self) -> &Plan {
+        self.plan.get_or_init(|| self.args.plan(Instant::now()))
+    }
+}
+
+/// One thread, with the clients of these numbers.
+fn work<L: Load>(
+    shared: &Shared<'_, L>,
+    numbers: impl Iterator<Item = usize>,
+) -> anyhow::Result<Recorder> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let connected = runtime.map_err(anyhow::Error::from).and_then(|runtime| {
+        let clients = runtime.block_on(try_join_all(numbers.map(|n| shared.load.connect(n))))?;
+        Ok((runtime, clients))
+    });
+    if connected.is_err() {
+        shared.is_broken.store(true, Ordering::Relaxed);
+    }
+    shared.connected.wait();
+    let (runtime, clients) = connected?;
+    let plan = shared.plan();
+    let recorder = RefCell::new(Recorder::new(plan.start));
+    if !shared.is_broken.load(Ordering::Relaxed) {
+        let running = clients.into_iter().map(|client| shared.load.run(client, plan, &recorder));
+        let running: FuturesUnordered<_> = running.collect();
+        runtime.block_on(running.collect::<()>());
+    }
+    Ok(recorder.into_inner())
+}
+
+/// Waits for the threads and reads what the processes spent while they counted.
+fn watch(
+    plan: &Plan,
+    workers: Vec<ScopedJoinHandle<'_, anyhow::Result<Recorder>>>,
+    pid: Option<u32>,
+) -> anyhow::Result<Driven> {
+    let are_done = || workers.iter().all(ScopedJoinHandle::is_finished);
+    while Instant::now() < plan.start && !are_done() {
+        std::thread::sleep(LOOK.min(plan.start.saturating_duration_since(Instant::now())));
+    }
+    let before = (Usage::own(), pid.and_then(Usage::of));
+    let mut looks = 0_u32;
+    while !are_done() {
+        std::thread::sleep(LOOK);
+        looks += 1;
+        if looks.is_multiple_of(25) {
+            show(plan);
+        }
+    }
+    report::progress("");
+    let after = (Usage::own(), pid.and_then(Usage::of));
+    let mut sum = Recorder::new(plan.start);
+    for worker in workers {
+        let counted = worker.join();
+        sum.merge(counted.unwrap_or_else(|_| Err(anyhow::anyhow!("a client panicked")))?);
+    }
+    let counts = sum.finish();
+    let gigabytes = (counts.bytes as f64 / 1e9).max(1e-9);
+    let server = before.1.zip(after.1).map(|(before, after)| ServerUse {
+        cpu_s: cpu_s(before, after),
+        rss_bytes: after.rss_bytes,
+        rss_peak_bytes: pid.and_then(rss_peak_bytes).unwrap_or(after.rss_bytes),
+        cpu_s_per_gb: cpu_s(before, after) / gigabytes,
+    });
+    Ok(Driven { counts, client_cpu_s: cpu_s(before.0, after.0), server })
+}
+
+fn show(plan: &Plan) {
+    let seconds = plan.begin.elapsed().as_secs_f64();
+    let megabytes = plan.bytes() as f64 / 1e6;
+    report::progress(&format!("{seconds:.1} s, {megabytes:.0} MB"));
+}

@@ -1,0 +1,135 @@
+//! One figure of the machine, as it is printed and saved; field names are stable.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::bench::latency::Quantiles;
+use crate::output::Column;
+
+/// Bytes of a megabyte, as results count them.
+const MB: f64 = 1e6;
+
+/// What one measurement found.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(super) struct Measurement {
+    /// What was measured: `part.kind`.
+    pub(super) name: &'static str,
+    /// Connections or threads that worked at once.
+    pub(super) parallel: usize,
+    /// What an acknowledgement, or the return of a write, meant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) durability: Option<&'static str>,
+    /// Bytes of one operation.
+    pub(super) block_bytes: usize,
+    /// Bytes of all, without framing.
+    pub(super) bytes: u64,
+    pub(super) elapsed_s: f64,
+    pub(super) mb_per_s: f64,
+    pub(super) per_s: f64,
+    /// Of one operation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) latency_ms: Option<Quantiles>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) client_cpu_s: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) server_cpu_s: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) server_cpu_s_per_gb: Option<f64>,
+}
+
+impl Measurement {
+    /// `count` operations of `block_bytes` each took `elapsed` together.
+    pub(super) fn new(
+        name: &'static str,
+        parallel: usize,
+        block_bytes: usize,
+        count: u64,
+        elapsed: Duration,
+    ) -> Measurement {
+        let bytes = count * block_bytes as u64;
+        let elapsed_s = elapsed.as_secs_f64().max(1e-9);
+        Measurement {
+            name,
+            parallel,
+            block_bytes,
+            bytes,
+            elapsed_s,
+            mb_per_s: bytes as f64 / MB / elapsed_s,
+            per_s: count as f64 / elapsed_s,
+            ..Measurement::default()
+        }
+    }
+
+    /// Adds what the two processes spent.
+    pub(super) fn with_cpu(self, client_s: f64, server_s: f64) -> Measurement {
+        let gigabytes = (self.bytes as f64 / 1e9).max(1e-9);
+        Measurement {
+            client_cpu_s: Some(client_s),
+            server_cpu_s: Some(server_s),
+            server_cpu_s_per_gb: Some(server_s / gigabytes),
+            ..self
+        }
+    }
+
+    /// Whether both are the same measurement, made at different times.
+    pub(super) fn is_repetition_of(&self, other: &Measurement) -> bool {
+        let key = |m: &Measurement| (m.name, m.parallel, m.durability, m.block_bytes, m.volume());
+        key(self) == key(other)
+    }
+
+    /// Which of the volumes that are measured this belongs to, for measurements that have several.
+    fn volume(&self) -> Option<u64> {
+        self.name.starts_with("raw.").then_some(self.bytes)
+    }
+}
+
+/// The middle one of all repetitions of each, in the order of the first round.
+pub(super) fn medians(rounds: &[Vec<Measurement>]) -> Vec<Measurement> {
+    let Some(first) = rounds.first() else { return Vec::new() };
+    let middle = |one: &Measurement| {
+        let mut all: Vec<&Measurement> =
+            rounds.iter().flatten().filter(|other| one.is_repetition_of(other)).collect();
+        all.sort_by(|a, b| a.mb_per_s.total_cmp(&b.mb_per_s));
+        all[all.len() / 2].clone()
+    };
+    first.iter().map(middle).collect()
+}
+
+/// How a table shows measurements.
+pub(super) const COLUMNS: &[Column<Measurement>] = &[
+    Column::text("MEASUREMENT", |m| m.name.to_owned()),
+    Column::text("DURABILITY", |m| m.durability.unwrap_or("").to_owned()),
+    Column::number("PARALLEL", |m| m.parallel.to_string()),
+    Column::number("BLOCK", |m| m.block_bytes.to_string()),
+    Column::number("MB", |m| format!("{:.0}", m.bytes as f64 / MB)),
+    Column::number("MB/S", |m| format!("{:.0}", m.mb_per_s)),
+    Column::number("PER S", |m| format!("{:.0}", m.per_s)),
+    Column::number("P50 MS", |m| quantile(m, |q| q.p50)),
+    Column::number("P99 MS", |m| quantile(m, |q| q.p99)),
+    Column::number("MAX MS", |m| quantile(m, |q| q.max)),
+    Column::number("SERVER CPU S/GB", |m| seconds(m.server_cpu_s_per_gb)),
+];
+
+fn quantile(measurement: &Measurement, pick: fn(&Quantiles) -> f64) -> String {
+    measurement.latency_ms.as_ref().map(pick).map(|ms| format!("{ms:.3}")).unwrap_or_default()
+}
+
+fn seconds(seconds: Option<f64>) -> String {
+    seconds.map(|seconds| format!("{seconds:.2}")).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_megabyte_is_a_million_bytes_and_the_median_is_of_the_same_measurement() {
+        let of =
+            |name, seconds| Measurement::new(name, 1, 1_000_000, 10, Duration::from_secs(seconds));
+        assert!((of("raw.plain", 2).mb_per_s - 5.0).abs() < 1e-9);
+        let rounds = [[1, 9], [5, 8], [2, 7]].map(|[a, b]| vec![of("crc", a), of("disk", b)]);
+        let middle: Vec<f64> = medians(&rounds).iter().map(|m| m.elapsed_s).collect();
+        assert_eq!(middle, [2.0, 8.0]);
+    }
+}

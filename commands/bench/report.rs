@@ -1,0 +1,56 @@
+//! How results are printed and kept. One document for programs, a table for people; progress goes
+//! to a terminal only.
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::path::Path;
+
+use anyhow::Context as _;
+use serde::Serialize;
+
+use crate::failure::Failure;
+use crate::output::{Column, Format, Listing, print_items};
+
+/// Writes `document` as JSON to a file, if there is one.
+pub(super) fn save(path: Option<&Path>, document: &impl Serialize) -> anyhow::Result<()> {
+    let Some(path) = path else { return Ok(()) };
+    let mut text = serde_json::to_string_pretty(document)?;
+    text.push('\n');
+    std::fs::write(path, text).with_context(|| format!("can not write {}", path.display()))
+}
+
+/// Prints the document for programs, or its rows for people.
+pub(super) fn print<T: Serialize>(
+    format: Format,
+    document: &impl Serialize,
+    rows: &[T],
+    columns: &[Column<T>],
+    name: fn(&T) -> String,
+) -> anyhow::Result<()> {
+    let printed = match format {
+        Format::Json => print_document(document),
+        Format::Jsonl | Format::Yaml => print_items(format, std::slice::from_ref(&document)),
+        _ => Listing { items: rows, columns, name }.print(format),
+    };
+    printed.map_err(Told).map_err(Into::into)
+}
+
+/// One JSON object and not a list of one.
+fn print_document(document: &impl Serialize) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    serde_json::to_writer_pretty(&mut out, document).map_err(io::Error::from)?;
+    Ok(writeln!(out)?)
+}
+
+/// Replaces the line that says what is going on.
+pub(super) fn progress(text: &str) {
+    let mut error = io::stderr().lock();
+    if error.is_terminal() {
+        // Nobody misses it who has closed the terminal.
+        drop(write!(error, "\r\x1b[K{text}").and_then(|()| error.flush()));
+    }
+}
+
+/// A failure that knows how the command ends, on its way through `anyhow`.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Told(pub(super) Failure);

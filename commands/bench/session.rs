@@ -1,0 +1,199 @@
+//! The broker that a run measures: the one that was named, or a private one. And the topic that it
+//! uses there.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use clap::{Args, ValueEnum};
+use rivvend::client::{Client, ClientError, ClientOptions, Target};
+use rivvend::limits::BATCH_BYTES_DEFAULT;
+use rivvend::protocol::error::ErrorCode;
+use rivvend::protocol::native::message::{
+    CreateTopics, DeleteTopics, NewTopic, Produce, ProducePartition, TopicMetadata,
+};
+use rivvend::types::Durability;
+
+use super::broker::Broker;
+use super::directory::Directory;
+use super::machine::Machine;
+
+/// Where a run goes.
+#[derive(Args, Clone, Debug)]
+pub(super) struct SessionArgs {
+    /// Broker to measure [default: a private one, in a new directory]
+    #[arg(long, value_name = "HOST:PORT")]
+    server: Option<String>,
+    /// Process of that broker on this machine, for its CPU time and memory
+    #[arg(long, value_name = "PID", requires = "server")]
+    server_pid: Option<u32>,
+    /// Flags for the private broker, separated by blanks
+    #[arg(long, value_name = "FLAGS", allow_hyphen_values = true, conflicts_with = "server")]
+    spawn_args: Vec<String>,
+    /// Directory in which the private broker's is made; its disk is measured
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    dir: PathBuf,
+    /// Leave the topic, and the private broker's directory, where they are
+    #[arg(long)]
+    keep: bool,
+    /// Protocol that is spoken
+    #[arg(long, value_enum, value_name = "NAME", default_value_t = Protocol::Native)]
+    protocol: Protocol,
+    /// Topic to use; created when it is not there [default: a new one]
+    #[arg(long, value_name = "NAME")]
+    topic: Option<String>,
+    /// Partitions of a topic that is created
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(value_parser = clap::value_parser!(i32).range(1..))]
+    partitions: i32,
+    /// What an acknowledgement of a topic that is created means: fsync or os
+    #[arg(long, value_name = "MODE", default_value = "fsync", value_parser = durability)]
+    durability: Durability,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Protocol {
+    /// rivvend's own
+    Native,
+}
+
+fn durability(text: &str) -> Result<Durability, String> {
+    text.parse().map_err(|()| "is neither fsync nor os".to_owned())
+}
+
+/// A broker to talk to. Fields go in this order: the broker before its directory.
+#[derive(Debug)]
+pub(super) struct Session {
+    broker: Option<Broker>,
+    directory: Option<Directory>,
+    args: SessionArgs,
+}
+
+/// The topic of a run.
+#[derive(Clone, Debug)]
+pub(super) struct Topic {
+    pub(super) name: String,
+    pub(super) partitions: i32,
+    pub(super) durability: String,
+    is_ours: bool,
+}
+
+impl Topic {
+    /// Appends one batch, once.
+    pub(super) async fn append(
+        &self,
+        client: &Client,
+        partition: i32,
+        batch: Bytes,
+        acks: i32,
+    ) -> Result<(), ClientError> {
+        let target = ProducePartition {
+            topic: self.name.clone(),
+            partition,
+            data_bytes: batch.len() as u32,
+            expected_offset: None,
+        };
+        let produce = Produce { partitions: vec![target], acks };
+        let results = client.produce(produce, batch).await?;
+        let refused = results.into_iter().find_map(|result| result.error);
+        refused.map_or(Ok(()), |error| Err(ClientError::server(error)))
+    }
+}
+
+impl Session {
+    /// Starts the private broker, if there is to be one.
+    pub(super) fn open(args: &SessionArgs) -> anyhow::Result<Session> {
+        let mut session = Session { broker: None, directory: None, args: args.clone() };
+        if args.server.is_none() {
+            let directory = session.directory.insert(Directory::create(&args.dir, args.keep)?);
+            let extra = args.spawn_args.iter().flat_map(|flags| flags.split_ascii_whitespace());
+            let extra: Vec<String> = extra.map(str::to_owned).collect();
+            session.broker = Some(Broker::start(directory.path(), &extra)?);
+        }
+        Ok(session)
+    }
+
+    /// The broker's process, if it is known.
+    pub(super) fn pid(&self) -> Option<u32> {
+        self.broker.as_ref().map(Broker::pid).or(self.args.server_pid)
+    }
+
+    /// This machine, and the disk that is written to if that is here.
+    pub(super) fn machine(&self) -> Machine {
+        Machine::describe(self.directory.as_ref().map(|directory| -> &Path { directory.path() }))
+    }
+
+    /// A connection of its own.
+    pub(super) async fn connect(&self) -> anyhow::Result<Client> {
+        let address = match &self.broker {
+            Some(broker) => broker.address(),
+            None => self.args.server.as_deref().context("without a broker there is an address")?,
+        };
+        let options = ClientOptions {
+            client_id: "rivvend-bench".to_owned(),
+            request_timeout: Duration::from_secs(60),
+            ..ClientOptions::default()
+        };
+        Ok(Client::connect(Target::Tcp(address.to_owned()), options).await?)
+    }
+
+    /// The topic of the run: the named one if it is there, else a new one that takes batches of
+    /// this size.
+    pub(super) async fn topic(&self, client: &Client, batch_bytes: usize) -> anyhow::Result<Topic> {
+        let name = match &self.args.topic {
+            Some(name) => name.clone(),
+            None => format!("bench-{}", std::process::id()),
+        };
+        let is_ours = match find(client, &name).await? {
+            Some(_) => false,
+            None => {
+                self.create(client, &name, batch_bytes).await?;
+                true
+            }
+        };
+        let found = find(client, &name).await?.context("the topic is gone already")?;
+        let partitions = i32::try_from(found.partitions.len())?;
+        Ok(Topic { name, partitions, durability: found.durability, is_ours })
+    }
+
+    async fn create(&self, client: &Client, name: &str, batch_bytes: usize) -> anyhow::Result<()> {
+        let mut config = vec![("durability", self.args.durability.as_str().to_owned())];
+        if batch_bytes > BATCH_BYTES_DEFAULT {
+            config.push(("max.message.bytes", batch_bytes.to_string()));
+        }
+        let topic = NewTopic {
+            name: name.to_owned(),
+            partitions: self.args.partitions,
+            replication_factor: -1,
+            config: config.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
+        };
+        let create = CreateTopics { topics: vec![topic], validate_only: false };
+        for result in client.create_topics(create).await? {
+            if let Some(error) = result.error {
+                return Err(ClientError::server(error).into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes the topic again, if this run created it on somebody else's broker.
+    pub(super) async fn clean_up(&self, client: &Client, topic: &Topic) -> anyhow::Result<()> {
+        if topic.is_ours && self.broker.is_none() && !self.args.keep {
+            let delete = DeleteTopics { names: vec![topic.name.clone()], validate_only: false };
+            client.delete_topics(delete).await?;
+        }
+        Ok(())
+    }
+}
+
+/// What the broker knows of the topic; `None` when there is none of that name.
+async fn find(client: &Client, name: &str) -> anyhow::Result<Option<TopicMetadata>> {
+    let found = client.metadata(&[name], false).await?.topics.into_iter().next();
+    let Some(topic) = found else { return Ok(None) };
+    match &topic.error {
+        None => Ok(Some(topic)),
+        Some(error) if error.error_code() == Some(ErrorCode::UnknownTopicOrPartition) => Ok(None),
+        Some(error) => Err(ClientError::server(error.clone()).into()),
+    }
+}
