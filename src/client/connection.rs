@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use prost::Message;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::mpsc;
@@ -249,7 +249,7 @@ impl Connection {
             Kind::Data => self.deliver(frame),
             Kind::Ping => {
                 let mut payload = [0; frame::PING_BYTES];
-                frame.payload.clone().copy_to_slice(&mut payload);
+                payload.copy_from_slice(&frame.payload);
                 frame::put_pong(self.outgoing.end(), payload);
                 Ok(())
             }

@@ -52,6 +52,14 @@ pub enum ClientError {
         /// What stood in the way, where that is known.
         cause: Option<Box<ClientError>>,
     },
+    /// It ended with an error, but an earlier try of the same may have been carried out.
+    #[error("{last}; an earlier try may have been carried out ({earlier})")]
+    Doubtful {
+        /// How the last try ended.
+        last: Box<ClientError>,
+        /// How the earlier one did.
+        earlier: Box<ClientError>,
+    },
     /// The server answered with an error.
     #[error("{0}")]
     Server(Box<message::Error>),
@@ -86,6 +94,7 @@ impl ClientError {
     pub fn code(&self) -> Option<ErrorCode> {
         match self {
             ClientError::Server(error) => error.error_code(),
+            ClientError::Doubtful { last, .. } => last.code(),
             _ => None,
         }
     }
@@ -95,6 +104,7 @@ impl ClientError {
     pub fn is_retriable(&self) -> bool {
         match self {
             ClientError::Server(error) => error.retriable,
+            ClientError::Doubtful { last, .. } => last.is_retriable(),
             ClientError::Connect { .. }
             | ClientError::Disconnected { .. }
             | ClientError::Timeout { .. } => true,
@@ -111,7 +121,9 @@ impl ClientError {
     #[must_use]
     pub fn is_uncertain(&self) -> bool {
         match self {
-            ClientError::Disconnected { .. } | ClientError::Timeout { .. } => true,
+            ClientError::Disconnected { .. }
+            | ClientError::Timeout { .. }
+            | ClientError::Doubtful { .. } => true,
             ClientError::Server(error) => error.error_code() == Some(ErrorCode::RequestTimedOut),
             _ => false,
         }

@@ -75,6 +75,12 @@ impl FakeListener {
         FakeServer::greet(stream, hello()).await
     }
 
+    /// Breaks a connection and takes the next one.
+    pub(super) async fn accept_after(&self, broken: FakeServer) -> FakeServer {
+        drop(broken);
+        self.accept().await
+    }
+
     /// A client and the server's end of its first connection.
     pub(super) async fn connected(&self) -> (Client, FakeServer) {
         let options = ClientOptions::default();
@@ -117,11 +123,35 @@ impl FakeServer {
 
     /// The next request.
     pub(super) async fn asked(&mut self) -> Asked {
-        let (fixed, header, payload) = self.frame().await;
+        self.try_asked().await.expect("the client closed the connection")
+    }
+
+    /// `None` when the client is gone. Pings are answered on the way.
+    pub(super) async fn try_asked(&mut self) -> Option<Asked> {
+        let (mut fixed, mut header, mut payload) = self.try_frame().await?;
+        while fixed.kind == Kind::Ping {
+            self.pong(&payload).await;
+            (fixed, header, payload) = self.try_frame().await?;
+        }
         assert_eq!(fixed.kind, Kind::Request);
         let request = Request::decode(header).expect("a request");
         assert!(request.timeout_ms > 0, "the server learns the deadline");
-        Asked { stream: fixed.stream, operation: request.operation.expect("is set"), payload }
+        let operation = request.operation.expect("is set");
+        Some(Asked { stream: fixed.stream, operation, payload })
+    }
+
+    /// Credit that has arrived, without waiting for more than what is on its way.
+    pub(super) async fn credit(&mut self) -> Option<u32> {
+        let brief = std::time::Duration::from_millis(2);
+        let (fixed, _, payload) = tokio::time::timeout(brief, self.frame()).await.ok()?;
+        assert_eq!(fixed.kind, Kind::Credit);
+        Some(u32::from_be_bytes(payload[..].try_into().expect("four bytes")))
+    }
+
+    pub(super) async fn pong(&mut self, ping: &[u8]) {
+        let mut out = BytesMut::new();
+        frame::put_pong(&mut out, ping.try_into().expect("the payload of a ping"));
+        self.raw(&out).await;
     }
 
     pub(super) async fn send(

@@ -13,9 +13,12 @@
 mod buffer;
 mod command;
 mod connection;
+mod consumer;
 mod error;
 mod link;
 mod operations;
+mod producer;
+mod subscription;
 mod target;
 
 #[cfg(test)]
@@ -29,8 +32,11 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+pub use consumer::{Consumer, ConsumerConfig, ConsumerRecord, OnOutOfRange, Position, StartOffset};
 pub use error::ClientError;
 pub use operations::Offsets;
+pub use producer::{Acks, Delivery, DeliveryHandle, Producer, ProducerConfig, ProducerRecord};
+pub use subscription::Subscription;
 pub use target::Target;
 
 use crate::limits;
@@ -196,6 +202,11 @@ impl Client {
         let cause = self.shared.status.trouble.load_full();
         let cause = cause.map(|error| Box::new(ClientError::clone(&error)));
         ClientError::Timeout { operation, after, cause }
+    }
+
+    fn lost(&self, reason: &str) -> ClientError {
+        let target = format!("node {}", self.server().node_id);
+        ClientError::Disconnected { target, reason: reason.to_owned() }
     }
 
     fn unexpected(&self, operation: &'static str) -> ClientError {
