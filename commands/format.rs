@@ -3,7 +3,6 @@
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use bytes::Bytes;
 
 /// What `--help` says about formats.
 pub(crate) const FORMAT_HELP: &str = "\
@@ -25,7 +24,7 @@ pub(crate) struct View<'a> {
     pub(crate) timestamp_ms: i64,
     pub(crate) key: Option<&'a [u8]>,
     pub(crate) value: Option<&'a [u8]>,
-    pub(crate) headers: &'a [(String, Option<Bytes>)],
+    pub(crate) headers: &'a [(&'a str, Option<&'a [u8]>)],
     /// How many records were printed before this one.
     pub(crate) count: u64,
 }
@@ -292,13 +291,13 @@ fn write_headers(view: &View<'_>, format: Option<&Format>, out: &mut Vec<u8>) {
         match format {
             Some(format) => {
                 let key = Some(name.as_bytes());
-                format.write(&View { key, value: value.as_deref(), headers: &[], ..*view }, out);
+                format.write(&View { key, value: *value, headers: &[], ..*view }, out);
             }
             None => {
                 out.extend_from_slice(if index == 0 { b"" } else { b"," });
                 out.extend_from_slice(name.as_bytes());
                 out.push(b'=');
-                out.extend_from_slice(value.as_deref().unwrap_or_default());
+                out.extend_from_slice(value.unwrap_or_default());
             }
         }
     }
@@ -323,7 +322,7 @@ pub(crate) fn write_json(view: &View<'_>, out: &mut Vec<u8>) {
     for (index, (name, value)) in view.headers.iter().enumerate() {
         out.extend_from_slice(if index == 0 { b"{\"key\":" } else { b",{\"key\":" });
         write_json_string(name, out);
-        write_json_bytes("value", value.as_deref(), out);
+        write_json_bytes("value", *value, out);
         out.push(b'}');
     }
     out.extend_from_slice(b"]}\n");
@@ -361,11 +360,9 @@ mod tests {
 
     use super::*;
 
-    fn headers() -> Vec<(String, Option<Bytes>)> {
-        vec![("a".to_owned(), Some(Bytes::from_static(b"1"))), ("b".to_owned(), None)]
-    }
+    const HEADERS: &[(&str, Option<&[u8]>)] = &[("a", Some(b"1")), ("b", None)];
 
-    fn view(headers: &[(String, Option<Bytes>)]) -> View<'_> {
+    fn view() -> View<'static> {
         View {
             topic: "orders",
             partition: 3,
@@ -373,14 +370,14 @@ mod tests {
             timestamp_ms: 3_600_001,
             key: Some(b"k\xff"),
             value: Some(b"v\"\n"),
-            headers,
+            headers: HEADERS,
             count: 9,
         }
     }
 
     fn written(format: &str) -> Vec<u8> {
         let mut out = Vec::new();
-        Format::parse(format).expect("a valid format").write(&view(&headers()), &mut out);
+        Format::parse(format).expect("a valid format").write(&view(), &mut out);
         out
     }
 
@@ -409,7 +406,7 @@ mod tests {
     #[test]
     fn a_missing_key_is_nothing_or_null() {
         let mut out = Vec::new();
-        let none = View { key: None, value: None, ..view(&[]) };
+        let none = View { key: None, value: None, headers: &[], ..view() };
         Format::parse("[%k][%v{json}][%K]").expect("valid").write(&none, &mut out);
         assert_eq!(out, b"[][null][-1]");
     }
@@ -424,7 +421,7 @@ mod tests {
     #[test]
     fn json_holds_every_part_and_marks_binary() {
         let mut out = Vec::new();
-        write_json(&view(&headers()), &mut out);
+        write_json(&view(), &mut out);
         let json: serde_json::Value = serde_json::from_slice(&out).expect("JSON");
         let wanted = serde_json::json!({
             "topic": "orders", "partition": 3, "offset": 258, "timestamp": 3_600_001,
@@ -439,7 +436,7 @@ mod tests {
         #[test]
         fn no_format_panics(format in "[%\\\\{}a-zA-Z0-9é]{0,16}") {
             if let Ok(format) = Format::parse(&format) {
-                format.write(&view(&headers()), &mut Vec::new());
+                format.write(&view(), &mut Vec::new());
             }
         }
     }

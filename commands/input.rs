@@ -13,12 +13,13 @@ use crate::format::{braces, escape};
 /// What `--help` says about formats.
 pub(crate) const INPUT_HELP: &str = "\
 Input formats:
-  %k key, %v value, %p partition, %T timestamp in ms since 1970, %h header as name=value; text between \
-verbs ends them
-  %K %V length of the key or value that follows later in the format: digits, or big-endian in N \
-bytes, {1} {2} {4} {8}
+  %k key   %v value   %p partition   %T timestamp in ms since 1970   %h header, name=value
+  The text behind a verb ends it, unless its length came before:
+  %K %V length of key or value: digits, or big-endian in N bytes: {1} {2} {4} {8}
   %k %v take {hex} and {base64}
-  '%v\\n' lines (the default)   '%k\\t%v\\n' key, tab, value   '%K{4}%V{4}%k%v' lengths of four bytes first
+  '%v\\n'  lines, the default
+  '%k\\t%v\\n'  key, tab, value
+  '%K{4}%V{4}%k%v'  lengths of four bytes each, then key and value
 Escapes: \\n \\t \\r \\0 \\\\ \\xNN, %% for a percent sign";
 
 /// How many bytes one read asks for: twice what the last one gave, within these bounds. A file gives

@@ -4,20 +4,29 @@
 
 mod bench;
 mod config;
+mod consume;
+mod embedded;
 mod failure;
 mod format;
 mod generate;
 mod input;
+mod inspect;
+mod interrupt;
 mod offsets;
 mod output;
+mod positions;
+mod progress;
+mod prompt;
 mod serve;
 mod settings;
+mod target;
+mod topic;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{CommandFactory as _, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
 use failure::{Exit, Failure, Outcome};
 
@@ -49,6 +58,9 @@ struct Cli {
 #[derive(Subcommand, Debug)]
 enum Command {
     Serve(serve::ServeArgs),
+    Topic(topic::TopicArgs),
+    Consume(consume::ConsumeArgs),
+    Inspect(inspect::InspectArgs),
     Bench(bench::BenchArgs),
     Config(config::ConfigArgs),
     Completions(generate::CompletionsArgs),
@@ -75,6 +87,9 @@ fn run(cli: &Cli) -> Outcome {
     match &cli.command {
         None => serve::run(&cli.serve),
         Some(Command::Serve(args)) => serve::run(args),
+        Some(Command::Topic(args)) => topic::run(args),
+        Some(Command::Consume(args)) => consume::run(args),
+        Some(Command::Inspect(args)) => inspect::run(args),
         Some(Command::Bench(args)) => bench::run(args),
         Some(Command::Config(args)) => config::run(args),
         Some(Command::Completions(args)) => generate::completions(args),
@@ -131,6 +146,8 @@ fn refuse_secrets(arguments: &[OsString]) -> Result<(), Failure> {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory as _;
+
     use super::*;
 
     fn parsed(line: &str) -> Result<Option<Cli>, Failure> {

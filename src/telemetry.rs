@@ -352,7 +352,7 @@ pub struct TopicMetrics {
 type Topics = BTreeMap<Arc<str>, Arc<TopicMetrics>>;
 
 /// All numbers of the process.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Telemetry {
     /// Numbers of the edge.
     pub edge: EdgeMetrics,
@@ -375,24 +375,6 @@ pub struct Telemetry {
     retired: TopicMetrics,
     /// Shared by the topics beyond the bound.
     others: Arc<TopicMetrics>,
-}
-
-impl Default for Telemetry {
-    fn default() -> Telemetry {
-        Telemetry {
-            edge: EdgeMetrics::default(),
-            sync_seconds: Histogram::default(),
-            protected_mode: Gauge::default(),
-            recovery_logs_done: Gauge::default(),
-            recovery_logs_total: Gauge::default(),
-            recovery_bytes_done: Gauge::default(),
-            recovery_bytes_total: Gauge::default(),
-            recovery_ms: Gauge::default(),
-            topics: ArcSwap::default(),
-            retired: TopicMetrics::default(),
-            others: Arc::default(),
-        }
-    }
 }
 
 impl Telemetry {

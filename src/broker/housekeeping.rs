@@ -161,7 +161,13 @@ async fn follow(node: Arc<Node>, image: Arc<crate::metadata::Image>) {
 
 /// Removes the files of topics whose deletion is committed, then forgets the topics.
 async fn remove_deleted(node: &Arc<Node>) -> Result<(), StorageError> {
-    let deleted: Vec<TopicId> = node.view().image().deleted_topics().map(|(id, _)| id).collect();
+    let view = node.view();
+    let mut deleted = Vec::new();
+    for (id, topic) in view.image().deleted_topics() {
+        node.telemetry().forget_topic(&topic.name);
+        deleted.push(id);
+    }
+    drop(view);
     if deleted.is_empty() {
         return Ok(());
     }

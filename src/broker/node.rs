@@ -291,6 +291,12 @@ impl Node {
     /// Everything there is to measure, in the Prometheus text format.
     #[must_use]
     pub fn metrics(&self) -> String {
+        for topic in self.image.load().topics() {
+            let Some(partitions) = self.partitions.topic(topic.id) else { continue };
+            let sizes = partitions.handles().iter().map(|handle| handle.view().size_bytes);
+            let bytes = i64::try_from(sizes.sum::<u64>()).unwrap_or(i64::MAX);
+            partitions.metrics().storage_bytes.set(bytes);
+        }
         let mut page = self.options.telemetry.exposition();
         page.family("rivven_disk_full", "gauge", "1 while records are refused for want of room.")
             .sample(&[], u8::from(self.space.refusal().is_some()));

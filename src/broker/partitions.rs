@@ -189,11 +189,17 @@ impl Node {
         Ok(Arc::new(TopicPartitions::new(settings, metrics, handles)))
     }
 
+    /// Gives the partitions of a topic up, and waits until nothing touches their files any more.
     fn close_topic(&self, partitions: &TopicPartitions) {
-        for handle in partitions.handles() {
-            // The log goes with the answer that nobody waits for: its files are removed later.
-            let (reply, _gone) = Reply::channel();
+        let close = |handle: &Arc<PartitionHandle>| {
+            let (reply, log) = Reply::channel();
             self.shards().submit_waiting(handle.shard(), Command::Close(handle.id(), reply));
+            log
+        };
+        let closing: Vec<_> = partitions.handles().iter().map(close).collect();
+        for log in closing {
+            // What is in the logs goes with their topic.
+            drop(log.recv());
         }
     }
 }

@@ -5,6 +5,7 @@
 //! declared length above the bound is refused, and what was not read closes the connection.
 
 mod problem;
+mod stall;
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout_at;
 
 use self::problem::Problem;
+use self::stall::WriteDeadline;
 use crate::limits::{HTTP_BODY_BYTES_MAX, HTTP_HEAD_BYTES_MAX, HTTP_HEAD_MS_MAX};
 use crate::net::listener::{Acceptor, accept};
 use crate::net::service::{Health, Service, Session};
@@ -139,7 +141,10 @@ async fn drive<S: Service>(
         .timer(TokioTimer::new())
         .header_read_timeout(Duration::from_millis(HTTP_HEAD_MS_MAX))
         .max_buf_size(HTTP_HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
+        .serve_connection(
+            TokioIo::new(WriteDeadline::new(stream)),
+            TowerToHyperService::new(routes),
+        );
     let mut connection = pin!(connection);
     let deadline = tokio::select! {
         ended = connection.as_mut() => return note(ended),

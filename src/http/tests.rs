@@ -1,6 +1,6 @@
 //! The HTTP front as raw bytes over loopback.
 
-use std::sync::atomic::{AtomicU8, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering::SeqCst};
 
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -17,6 +17,7 @@ use crate::telemetry::Telemetry;
 #[derive(Default)]
 struct Fake {
     health: AtomicU8,
+    pages: AtomicUsize,
 }
 
 impl Service for Fake {
@@ -47,7 +48,7 @@ impl Service for Fake {
     }
 
     fn metrics(&self) -> String {
-        "rivven_messages_received_total 7\n".to_owned()
+        "rivven_messages_received_total 7\n".repeat(self.pages.load(SeqCst).max(1))
     }
 }
 
@@ -183,4 +184,37 @@ async fn a_stopping_server_closes_idle_connections_and_frees_the_port() {
     idle.read_to_end(&mut rest).await.expect("closed");
     server.served.await.expect("ended");
     assert!(TcpStream::connect(server.address).await.is_err());
+}
+
+#[tokio::test]
+async fn a_kept_connection_that_stays_silent_is_closed() {
+    let server = server().await;
+    tokio::time::pause();
+    let begun = tokio::time::Instant::now();
+    let mut client = server.connect_from(Peer::Embedded);
+    client.write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("sent");
+    let mut all = Vec::new();
+    client.read_to_end(&mut all).await.expect("closed");
+    assert!(all.starts_with(b"HTTP/1.1 200"));
+    let limit = Duration::from_millis(HTTP_HEAD_MS_MAX);
+    assert!(begun.elapsed() >= limit && begun.elapsed() < limit + Duration::from_secs(3));
+}
+
+#[tokio::test]
+async fn row_54_a_client_that_never_reads_is_given_up() {
+    let server = server().await;
+    server.edge.service().pages.store(1_000_000, SeqCst);
+    tokio::time::pause();
+    let mut client = server.connect_from(Peer::Embedded);
+    client.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("sent");
+    let open = || server.edge.telemetry().edge.connections(Listener::Http);
+    while open() == 0 {
+        tokio::task::yield_now().await;
+    }
+    let begun = tokio::time::Instant::now();
+    while open() > 0 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    let limit = Duration::from_millis(crate::limits::WRITE_STALL_MS_MAX);
+    assert!(begun.elapsed() >= limit && begun.elapsed() < limit + Duration::from_secs(5));
 }

@@ -68,7 +68,7 @@ enum End {
     /// The socket or a file behind it failed.
     Failed(OutputError),
     /// The peer broke a rule.
-    Refused(Reason, Error),
+    Refused(Reason, ErrorCode, String),
     /// The peer does not read, so nothing can be said to it.
     SlowReader,
 }
@@ -256,7 +256,7 @@ impl<S: Service> Connection<S> {
 
     fn respond(&mut self, stream: StreamId, answer: Answer, started: Instant) {
         let seconds = &self.edge.telemetry.edge.request_seconds;
-        seconds.observe(self.clock.now.saturating_duration_since(started));
+        seconds.observe(started.elapsed());
         let throttle_ms = answer.response.throttle_ms.min(limits::THROTTLE_MS_MAX);
         if throttle_ms > 0 {
             let until = self.clock.now + Duration::from_millis(u64::from(throttle_ms));
@@ -348,6 +348,7 @@ impl<S: Service> Connection<S> {
             Poll::Ready(Ok(0)) => {
                 // Answers to what it changed may still be read; nobody waits for the rest.
                 self.state = State::HalfClosed;
+                self.permit = Admission::None;
                 self.streams.cancel_all();
                 Ok(true)
             }
@@ -425,7 +426,7 @@ impl<S: Service> Connection<S> {
         bytes: usize,
         permit: Permit,
     ) {
-        let started = self.clock.now;
+        let started = Instant::now();
         if let Some(error) = self.refuse(&request) {
             return self.respond(stream, Answer::failed(error), started);
         }
@@ -538,14 +539,12 @@ impl<S: Service> Connection<S> {
             return Some(End::SlowReader);
         }
         if self.frame_deadline().is_some_and(|deadline| now >= deadline) {
-            let text = "a frame did not arrive in time";
-            let error = Error::new(ErrorCode::RequestTimedOut, text);
-            return Some(End::Refused(Reason::SlowBody, error));
+            let text = "a frame did not arrive in time".to_owned();
+            return Some(End::Refused(Reason::SlowBody, ErrorCode::RequestTimedOut, text));
         }
         if now >= self.clock.heard + IDLE {
             let text = format!("nothing was received for {} s", IDLE.as_secs());
-            let error = Error::new(ErrorCode::RequestTimedOut, text);
-            return Some(End::Refused(Reason::Idle, error));
+            return Some(End::Refused(Reason::Idle, ErrorCode::RequestTimedOut, text));
         }
         let stop = self.edge.stopping().deadline();
         stop.is_some_and(|deadline| now >= deadline).then_some(End::Finished)
@@ -595,8 +594,9 @@ impl<S: Service> Connection<S> {
                 self.edge.reject(self.listener, Reason::SlowReader, &self.session.peer, detail);
                 return;
             }
-            End::Refused(reason, error) => {
-                self.edge.reject(self.listener, reason, &self.session.peer, &error);
+            End::Refused(reason, code, text) => {
+                self.edge.reject(self.listener, reason, &self.session.peer, &text);
+                let error = Error::new(code, text);
                 self.output.frame(Kind::Error, StreamId::CONNECTION, &error, Payload::default());
             }
         }
@@ -625,11 +625,11 @@ fn refuse_frame(error: &FrameError) -> End {
         | FrameError::HeaderBeyondFrame { .. } => Reason::FrameSize,
         _ => Reason::Malformed,
     };
-    End::Refused(reason, Error::new(error.code(), error.to_string()))
+    End::Refused(reason, error.code(), error.to_string())
 }
 
 fn malformed(text: String) -> End {
-    End::Refused(Reason::Malformed, Error::new(ErrorCode::Malformed, text))
+    End::Refused(Reason::Malformed, ErrorCode::Malformed, text)
 }
 
 fn shutting_down() -> Error {

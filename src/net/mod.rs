@@ -137,6 +137,12 @@ impl<S: Service> Edge<S> {
         &self.service
     }
 
+    /// The numbers of the process.
+    #[must_use]
+    pub fn telemetry(&self) -> &Arc<Telemetry> {
+        &self.telemetry
+    }
+
     pub(crate) fn stopping(&self) -> &Stop {
         &self.stop
     }

@@ -10,6 +10,8 @@
 //!   the answer is given;
 //! * dropping a future or a feed is how it learns that nobody waits for the answer any more (the
 //!   connection is gone, the stream was cancelled); a request that was started may still happen.
+//!
+//! What it relies on: header and payload of an answer fit a frame (`FRAME_BYTES_MAX`).
 
 use std::fmt;
 use std::future::Future;
@@ -40,6 +42,7 @@ pub trait Service: Send + Sync + 'static {
     ///
     /// # Errors
     /// When the subscription is refused; the error is sent and the stream is over.
+    #[expect(clippy::result_large_err, reason = "once per subscription, and it goes on the wire")]
     fn subscribe(
         self: &Arc<Self>,
         session: &Session,
@@ -55,6 +58,7 @@ pub trait Service: Send + Sync + 'static {
 
 /// An answer now or later.
 #[must_use]
+#[expect(clippy::large_enum_variant, reason = "moved once; a box would be allocated per request")]
 pub enum Pending {
     /// Known at once.
     Ready(Answer),
@@ -196,6 +200,7 @@ pub trait Feed: Send {
 pub type NextData = Pin<Box<dyn Future<Output = Next> + Send>>;
 
 /// What a feed yields.
+#[expect(clippy::large_enum_variant, reason = "moved once; a box would be allocated per frame")]
 pub enum Next {
     /// The next DATA frame, and the feed to ask again.
     Data(Box<dyn Feed>, Answer),

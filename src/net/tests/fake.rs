@@ -19,10 +19,14 @@ use crate::protocol::native::message::{
 /// Credit of every stream.
 pub(super) const CREDIT_BYTES: u32 = 100;
 
+/// Payload of the answers of the topic `bulky`.
+pub(super) const BULKY_BYTES: usize = 64 * 1024;
+
 /// Topics and what they do:
 /// * `ready`: answered at once
 /// * `later`: answered when `release` has a permit
 /// * `never`: never answered
+/// * `bulky`: answered at once with `BULKY_BYTES`
 /// * `pieces`: a fetch is answered with `pieces`
 /// * `throttled`: answered at once, with a throttle of a second
 pub(super) struct Fake {
@@ -67,6 +71,10 @@ impl Fake {
         let release = Arc::clone(&self.release);
         match topic {
             "ready" | "pieces" => Pending::Ready(answer),
+            "bulky" => {
+                let payload = Bytes::from_static(&[0; BULKY_BYTES]).into();
+                Pending::Ready(Answer { payload, ..answer })
+            }
             "throttled" => {
                 let response = Response { throttle_ms: 1_000, ..answer.response };
                 Pending::Ready(Answer::of(response))

@@ -1,0 +1,356 @@
+//! Looking at topics: list, describe, offsets, storage. Changes nothing.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+
+use clap::Args;
+use rivvend::protocol::native::message::{
+    ConfigEntry, DescribeTopics, PartitionDescription, TopicDescription,
+};
+use serde::Serialize;
+
+use super::{Selection, summarize, topic_id};
+use crate::failure::Outcome;
+use crate::offsets::{Moment, moment};
+use crate::output::{Column, Format, Listing, OutputArgs, human_size, print_items};
+use crate::positions;
+use crate::target::{self, Intent, TargetArgs};
+
+/// List topics
+#[derive(Args, Clone, Debug)]
+#[command(
+    after_help = "Examples:\n  rivvend topic list\n  rivvend topic list -r 'orders.*' -o name\n  \
+    rivvend topic list --data-dir ./data -o json"
+)]
+pub(super) struct ListArgs {
+    /// Only topics whose whole name matches
+    #[arg(short, long, value_name = "REGEX", value_parser = super::whole_name)]
+    regex: Option<regex::Regex>,
+    /// Include the broker's own topics
+    #[arg(long)]
+    internal: bool,
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
+    target: TargetArgs,
+}
+
+/// Show everything about topics: partitions, replicas, offsets, settings and where those come from
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "Examples:\n  rivvend topic describe orders\n  \
+    rivvend topic describe -r 'orders.*' -o json")]
+pub(super) struct DescribeArgs {
+    #[command(flatten)]
+    selection: Selection,
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
+    target: TargetArgs,
+}
+
+/// Show first and next offsets of partitions
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "Examples:\n  rivvend topic offsets orders\n  \
+    rivvend topic offsets orders --at -1h\n  rivvend topic offsets orders --at 2026-01-31")]
+pub(super) struct OffsetsArgs {
+    #[command(flatten)]
+    selection: Selection,
+    /// Also the first offset at or after a time: milliseconds since 1970, a date, or -1h
+    #[arg(long, value_name = "TIME", value_parser = moment, allow_hyphen_values = true)]
+    at: Option<Moment>,
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
+    target: TargetArgs,
+}
+
+/// Show how much room partitions take on disk
+#[derive(Args, Clone, Debug)]
+#[command(
+    after_help = "Examples:\n  rivvend topic storage\n  rivvend topic storage orders -o json"
+)]
+pub(super) struct StorageArgs {
+    #[command(flatten)]
+    selection: Selection,
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
+    target: TargetArgs,
+}
+
+#[derive(Serialize)]
+struct Listed {
+    name: String,
+    id: String,
+    partitions: usize,
+    replication_factor: usize,
+    size_bytes: u64,
+}
+
+const LIST: &[Column<Listed>] = &[
+    Column::text("NAME", |topic| topic.name.clone()),
+    Column::number("PARTITIONS", |topic| topic.partitions.to_string()),
+    Column::number("REPLICAS", |topic| topic.replication_factor.to_string()),
+    Column::number("SIZE", |topic| human_size(topic.size_bytes)),
+    Column::wide("ID", |topic| topic.id.clone()),
+];
+
+pub(super) fn list(args: &ListArgs) -> Outcome {
+    target::run(&args.target, Intent::Read, async |session| {
+        let (regex, internal) = (args.regex.clone(), args.internal);
+        let selection = Selection { names: Vec::new(), regex, internal };
+        let (found, failures) = selection.describe(&session.client).await?;
+        let items: Vec<Listed> = found.iter().map(listed).collect();
+        let listing = Listing { items: &items, columns: LIST, name: |topic| topic.name.clone() };
+        listing.print(args.output.output)?;
+        summarize(items.len(), failures)
+    })
+}
+
+fn listed(topic: &TopicDescription) -> Listed {
+    Listed {
+        name: topic.name.clone(),
+        id: topic_id(&topic.topic_id),
+        partitions: topic.partitions.len(),
+        replication_factor: topic.partitions.first().map_or(0, |p| p.replicas.len()),
+        size_bytes: topic.partitions.iter().map(|partition| partition.size_bytes).sum(),
+    }
+}
+
+/// A topic as `describe -o json` prints it; the field names are stable.
+#[derive(Serialize)]
+struct Described {
+    name: String,
+    id: String,
+    partitions: Vec<DescribedPartition>,
+    config: BTreeMap<String, Setting>,
+}
+
+#[derive(Serialize)]
+struct DescribedPartition {
+    partition: i32,
+    leader: i32,
+    leader_epoch: i32,
+    replicas: Vec<i32>,
+    isr: Vec<i32>,
+    elr: Vec<i32>,
+    log_start_offset: i64,
+    high_watermark: i64,
+    last_stable_offset: i64,
+    size_bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Setting {
+    value: String,
+    source: String,
+    default: String,
+}
+
+const PARTITIONS: &[Column<DescribedPartition>] = &[
+    Column::number("PARTITION", |p| p.partition.to_string()),
+    Column::number("LEADER", |p| p.leader.to_string()),
+    Column::number("EPOCH", |p| p.leader_epoch.to_string()),
+    Column::text("REPLICAS", |p| join(&p.replicas)),
+    Column::text("ISR", |p| join(&p.isr)),
+    Column::number("START", |p| p.log_start_offset.to_string()),
+    Column::number("END", |p| p.high_watermark.to_string()),
+    Column::number("SIZE", |p| human_size(p.size_bytes)),
+    Column::wide("STABLE", |p| p.last_stable_offset.to_string()),
+    Column::wide("ELR", |p| join(&p.elr)),
+    Column::text("ERROR", |p| p.error.clone().unwrap_or_default()),
+];
+
+const SETTINGS: &[Column<(String, Setting)>] = &[
+    Column::text("SETTING", |(key, _)| key.clone()),
+    Column::text("VALUE", |(_, setting)| setting.value.clone()),
+    Column::text("SOURCE", |(_, setting)| setting.source.clone()),
+    Column::wide("DEFAULT", |(_, setting)| setting.default.clone()),
+];
+
+pub(super) fn describe(args: &DescribeArgs) -> Outcome {
+    target::run(&args.target, Intent::Read, async |session| {
+        let (found, failures) = args.selection.describe(&session.client).await?;
+        let done = found.len();
+        let topics: Vec<Described> = found.into_iter().map(described).collect();
+        match args.output.output {
+            format @ (Format::Table | Format::Wide) => print_described(topics, format)?,
+            Format::Name => {
+                let mut out = std::io::stdout().lock();
+                topics.iter().try_for_each(|topic| writeln!(out, "{}", topic.name))?;
+            }
+            format => print_items(format, &topics)?,
+        }
+        summarize(done, failures)
+    })
+}
+
+fn described(topic: TopicDescription) -> Described {
+    Described {
+        name: topic.name,
+        id: topic_id(&topic.topic_id),
+        partitions: topic.partitions.into_iter().map(described_partition).collect(),
+        config: topic.config.into_iter().map(described_setting).collect(),
+    }
+}
+
+fn described_partition(partition: PartitionDescription) -> DescribedPartition {
+    DescribedPartition {
+        partition: partition.partition,
+        leader: partition.leader,
+        leader_epoch: partition.leader_epoch,
+        replicas: partition.replicas,
+        isr: partition.isr,
+        elr: partition.elr,
+        log_start_offset: partition.log_start_offset,
+        high_watermark: partition.high_watermark,
+        last_stable_offset: partition.last_stable_offset,
+        size_bytes: partition.size_bytes,
+        error: partition.error.map(|error| error.to_string()),
+    }
+}
+
+fn described_setting(entry: ConfigEntry) -> (String, Setting) {
+    let setting =
+        Setting { value: entry.value, source: entry.source, default: entry.default_value };
+    (entry.key, setting)
+}
+
+/// The table form: per topic a line, its partitions, and the settings that are not the default (all
+/// of them in the wide form).
+fn print_described(topics: Vec<Described>, format: Format) -> Result<(), crate::failure::Failure> {
+    for (index, topic) in topics.into_iter().enumerate() {
+        let gap = if index == 0 { "" } else { "\n" };
+        writeln!(std::io::stdout(), "{gap}{}  {}\n", topic.name, topic.id)?;
+        let listing = Listing {
+            items: &topic.partitions,
+            columns: PARTITIONS,
+            name: |partition| partition.partition.to_string(),
+        };
+        listing.print(format)?;
+        let mut settings: Vec<(String, Setting)> = topic.config.into_iter().collect();
+        settings.retain(|(_, setting)| format == Format::Wide || setting.source != "default");
+        if !settings.is_empty() {
+            writeln!(std::io::stdout())?;
+            let columns = SETTINGS;
+            Listing { items: &settings, columns, name: |(key, _)| key.clone() }.print(format)?;
+        }
+    }
+    Ok(())
+}
+
+fn join(ids: &[i32]) -> String {
+    ids.iter().map(i32::to_string).collect::<Vec<_>>().join(",")
+}
+
+#[derive(Serialize)]
+struct PartitionOffsets {
+    topic: String,
+    partition: i32,
+    start: i64,
+    end: i64,
+    records: i64,
+    /// At the time that was asked for; -1: no record is that young.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    at: Option<i64>,
+}
+
+const OFFSETS: &[Column<PartitionOffsets>] = &[
+    Column::text("TOPIC", |p| p.topic.clone()),
+    Column::number("PARTITION", |p| p.partition.to_string()),
+    Column::number("START", |p| p.start.to_string()),
+    Column::number("END", |p| p.end.to_string()),
+    Column::number("RECORDS", |p| p.records.to_string()),
+    Column::number("AT", |p| p.at.map(|at| at.to_string()).unwrap_or_default()),
+];
+
+pub(super) fn offsets(args: &OffsetsArgs) -> Outcome {
+    target::run(&args.target, Intent::Read, async |session| {
+        let (found, failures) = args.selection.describe(&session.client).await?;
+        let mut items = Vec::new();
+        for topic in &found {
+            let partitions: Vec<i32> = topic.partitions.iter().map(|p| p.partition).collect();
+            let at = match args.at {
+                Some(moment) => {
+                    let timestamp = moment.resolve(positions::now_ms());
+                    positions::list(&session.client, &topic.name, &partitions, timestamp).await?
+                }
+                None => Vec::new(),
+            };
+            items.extend(topic.partitions.iter().enumerate().map(|(index, partition)| {
+                PartitionOffsets {
+                    topic: topic.name.clone(),
+                    partition: partition.partition,
+                    start: partition.log_start_offset,
+                    end: partition.high_watermark,
+                    records: partition.high_watermark - partition.log_start_offset,
+                    at: at.get(index).copied(),
+                }
+            }));
+        }
+        let name = |p: &PartitionOffsets| format!("{}/{}", p.topic, p.partition);
+        Listing { items: &items, columns: OFFSETS, name }.print(args.output.output)?;
+        summarize(found.len(), failures)
+    })
+}
+
+#[derive(Serialize)]
+struct PartitionStorage {
+    topic: String,
+    id: String,
+    partition: i32,
+    size_bytes: u64,
+    segments: u32,
+    records: i64,
+}
+
+const STORAGE: &[Column<PartitionStorage>] = &[
+    Column::text("TOPIC", |p| p.topic.clone()),
+    Column::number("PARTITION", |p| p.partition.to_string()),
+    Column::number("SIZE", |p| human_size(p.size_bytes)),
+    Column::number("SEGMENTS", |p| p.segments.to_string()),
+    Column::number("RECORDS", |p| p.records.to_string()),
+    Column::wide("BYTES", |p| p.size_bytes.to_string()),
+    Column::wide("DIRECTORY", |p| format!("topics/{}/{}", p.id, p.partition)),
+];
+
+pub(super) fn storage(args: &StorageArgs) -> Outcome {
+    target::run(&args.target, Intent::Read, async |session| {
+        let (found, failures) = args.selection.describe(&session.client).await?;
+        let per_topic = found.iter().flat_map(|topic| {
+            topic.partitions.iter().map(|partition| PartitionStorage {
+                topic: topic.name.clone(),
+                id: topic_id(&topic.topic_id),
+                partition: partition.partition,
+                size_bytes: partition.size_bytes,
+                segments: partition.segments,
+                records: partition.high_watermark - partition.log_start_offset,
+            })
+        });
+        let items: Vec<PartitionStorage> = per_topic.collect();
+        let name = |p: &PartitionStorage| format!("{}/{}", p.topic, p.partition);
+        Listing { items: &items, columns: STORAGE, name }.print(args.output.output)?;
+        summarize(found.len(), failures)
+    })
+}
+
+/// The description of one topic that must exist.
+pub(super) async fn describe_one(
+    client: &rivvend::client::Client,
+    name: &str,
+) -> Result<TopicDescription, crate::failure::Failure> {
+    let ask = DescribeTopics { names: vec![name.to_owned()], internal: true };
+    let mut found = client.describe_topics(ask).await?;
+    match found.pop() {
+        Some(TopicDescription { error: None, .. }) if !found.is_empty() => {
+            Err(crate::failure::Failure::failed("the broker described more than was asked"))
+        }
+        Some(topic) => match topic.error.clone() {
+            None => Ok(topic),
+            Some(error) => Err(super::explain(client, name, error).await),
+        },
+        None => Err(crate::target::unknown_topic(client, name).await),
+    }
+}
