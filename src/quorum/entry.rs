@@ -1,10 +1,17 @@
 //! Raft entries as record batches: one entry is one batch with one record, so an entry's index is
 //! the record's offset and its term the batch's leader epoch.
 //!
-//! The record has no key. Its value is `u8 version (0) | u8 kind | u64 node that led | body`: kind
-//! 0, blank: no body; kind 1, records: `u64 version of the image they were decided on`, then
-//! metadata records to the end; kind 2, membership. The record's time stamp is that of the
-//! proposal.
+//! The record has no key; its time stamp is that of the proposal. Its value:
+//!
+//! ```text
+//!  at  size  field
+//!   0     1  version           0
+//!   1     1  kind              0 blank, 1 records, 2 membership
+//!   2     8  term              also the batch's leader epoch, which no checksum covers
+//!  10     8  node that led
+//!  18     …  body              records: u64 version of the image they were decided on, then metadata
+//!                              records to the end; membership: lists of voters, members
+//! ```
 
 use bytes::Bytes;
 use openraft::EntryPayload;
@@ -33,6 +40,7 @@ pub(super) fn encode(entry: &Entry) -> StampedBatch {
         EntryPayload::Membership(_) => MEMBERSHIP,
     };
     kind.put(&mut value);
+    entry.log_id.leader_id.term.put(&mut value);
     entry.log_id.leader_id.node_id.put(&mut value);
     let mut at = NO_TIME;
     match &entry.payload {
@@ -57,15 +65,18 @@ pub(super) fn decode(batch: &CheckedBatch) -> Result<Entry, String> {
     };
     let value = record.value.clone().ok_or("an entry has a value")?;
     let index = u64::try_from(record.offset.0).map_err(|_| "an entry's index is not negative")?;
-    let term = u64::try_from(batch.header().leader_epoch.0)
-        .map_err(|_| "an entry's term is not negative")?;
-    decode_value(&value, term, index, record.timestamp).map_err(|error| error.to_string())
+    let entry = decode_value(&value, index, record.timestamp).map_err(|error| error.to_string())?;
+    // The checksum of a batch does not cover its leader epoch; that of the value is in it.
+    match u64::try_from(batch.header().leader_epoch.0) {
+        Ok(term) if term == entry.log_id.leader_id.term => Ok(entry),
+        _ => Err("the leader epoch is not the entry's term".to_owned()),
+    }
 }
 
-fn decode_value(value: &Bytes, term: u64, index: u64, at: Millis) -> Result<Entry, DecodeError> {
+fn decode_value(value: &Bytes, index: u64, at: Millis) -> Result<Entry, DecodeError> {
     let mut from = Reader::new(value);
     let (version, kind) = (u8::get(&mut from)?, u8::get(&mut from)?);
-    let node = u64::get(&mut from)?;
+    let (term, node) = (u64::get(&mut from)?, u64::get(&mut from)?);
     let payload = match (version, kind) {
         (VERSION, BLANK) => EntryPayload::Blank,
         (VERSION, RECORDS) => {

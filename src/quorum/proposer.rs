@@ -35,8 +35,6 @@ pub(super) struct Proposer {
     commands: mpsc::Receiver<Waiting>,
     /// The term in which this node is known to lead with every earlier entry applied.
     leading: Option<u64>,
-    /// A command that did not fit into the last entry.
-    left_over: Option<Waiting>,
 }
 
 /// Decided commands that go into one entry.
@@ -51,7 +49,7 @@ impl Proposer {
         published: Arc<Published>,
         commands: mpsc::Receiver<Waiting>,
     ) -> Proposer {
-        Proposer { raft, published, commands, leading: None, left_over: None }
+        Proposer { raft, published, commands, leading: None }
     }
 
     /// Runs until nobody can propose any more.
@@ -66,13 +64,21 @@ impl Proposer {
         }
     }
 
+    /// The next command that somebody waits for. Whoever has stopped waiting does not want it to
+    /// happen any more.
     async fn next(&mut self) -> Option<Waiting> {
         loop {
-            let waiting = match self.left_over.take() {
-                Some(waiting) => waiting,
-                None => self.commands.recv().await?,
-            };
-            // Whoever has stopped waiting does not want it to happen any more.
+            let waiting = self.commands.recv().await?;
+            if !waiting.reply.is_closed() {
+                return Some(waiting);
+            }
+        }
+    }
+
+    /// The same without waiting.
+    fn next_queued(&mut self) -> Option<Waiting> {
+        loop {
+            let waiting = self.commands.try_recv().ok()?;
             if !waiting.reply.is_closed() {
                 return Some(waiting);
             }
@@ -113,7 +119,7 @@ impl Proposer {
             batch.decided.push((waiting, decided));
             let full = records.len() >= limits::METADATA_ENTRY_BYTES
                 || batch.decided.len() >= limits::METADATA_COMMANDS_MAX;
-            next = if full { None } else { self.commands.try_recv().ok() };
+            next = if full { None } else { self.next_queued() };
         }
         batch.proposal.records = records.into();
         batch

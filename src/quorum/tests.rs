@@ -1,3 +1,7 @@
+mod damage;
+mod formats;
+mod restart;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,7 +15,7 @@ use super::types::{RaftStorageError, TypeConfig};
 use super::worker::Worker;
 use super::*;
 use crate::metadata::{CreateTopic, Refusal, TopicRef};
-use crate::storage::memory::MemoryDisk;
+use crate::storage::memory::{Fault, FaultKind, MemoryDisk};
 use crate::types::{BrokerEpoch, Millis, TopicId};
 
 const NOW: Now = Now { wall: Millis(1_700_000_000_000), monotonic_ms: 0 };
@@ -59,8 +63,9 @@ fn create(name: &str, number: u128) -> Command {
 }
 
 fn run<F: Future>(future: F) -> F::Output {
-    let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    runtime.worker_threads(1).enable_all().build().expect("a runtime").block_on(future)
+    // One thread: what runs when is the same every time, but for the store's own thread.
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    runtime.enable_all().build().expect("a runtime").block_on(future)
 }
 
 #[test]
@@ -111,5 +116,101 @@ fn commands_that_wait_together_see_each_other_and_share_an_entry() {
         let id = quorum.image().topic("a").map(|topic| topic.id);
         assert_eq!(id, Some(TopicId(Uuid::from_u128(3))));
         quorum.shutdown().await.expect("a clean stop");
+    });
+}
+
+/// M4: a node that restarts again and again ends with the image of one that never did, and its log
+/// stays short.
+#[test]
+fn restarts_snapshots_and_purging_change_nothing_that_can_be_seen() {
+    run(async {
+        let (disk, steady) = (MemoryDisk::new(), MemoryDisk::new());
+        let start = |disk: &MemoryDisk| {
+            let mut options = options(disk, Presence::MayBeNew);
+            (options.snapshot_entries, options.kept_entries) = (8, 4);
+            async move { RaftQuorum::start(options, NOW).await.expect("a start") }
+        };
+        let never_stopped = start(&steady).await;
+        for round in 0..6u128 {
+            let quorum = start(&disk).await;
+            for number in 0..7u128 {
+                let command = match number {
+                    0 => register(round + 1),
+                    _ => create(&format!("t{round}-{number}"), round * 100 + number),
+                };
+                for quorum in [&quorum, &never_stopped] {
+                    quorum.propose(NOW, command.clone()).await.expect("accepted");
+                }
+            }
+            assert_eq!(quorum.image().to_bytes(), never_stopped.image().to_bytes());
+            // Every other time the process is killed.
+            if round % 2 == 0 {
+                quorum.shutdown().await.expect("a clean stop");
+            }
+            drop(quorum);
+        }
+        let disk: Arc<dyn Disk> = Arc::new(disk.snapshot());
+        let read = replay_read_only(Arc::clone(&disk), Path::new(DIR)).expect("readable");
+        assert_eq!(read.to_bytes(), never_stopped.image().to_bytes());
+        let store = Store::open(disk, Path::new(DIR), Presence::Expected).expect("sound");
+        let entries = store.read(0, u64::MAX).expect("readable").len();
+        assert!(entries <= 8 + 4 + 4, "{entries} entries are kept");
+        never_stopped.shutdown().await.expect("a clean stop");
+    });
+}
+
+#[test]
+fn a_thousand_topics_that_wait_together_cost_a_handful_of_entries() {
+    run(async {
+        let disk = MemoryDisk::new();
+        let quorum = RaftQuorum::start(options(&disk, Presence::MayBeNew), NOW).await;
+        let quorum = quorum.expect("a new cluster");
+        let (_, before) = quorum.propose(NOW, register(1)).await.expect("registered");
+        let pending: Vec<_> =
+            (0..1_000).map(|n| quorum.propose(NOW, create(&format!("t{n}"), n + 1))).collect();
+        let mut last = before;
+        for answer in pending {
+            last = answer.await.expect("created").1;
+        }
+        assert!(last.0 - before.0 < 20, "{} entries", last.0 - before.0);
+        assert_eq!(quorum.image().topic_count(), 1_000);
+        quorum.shutdown().await.expect("a clean stop");
+    });
+}
+
+#[test]
+fn a_command_that_nobody_waits_for_any_more_is_not_carried_out() {
+    run(async {
+        let disk = MemoryDisk::new();
+        let quorum = RaftQuorum::start(options(&disk, Presence::MayBeNew), NOW).await;
+        let quorum = quorum.expect("a new cluster");
+        quorum.propose(NOW, register(1)).await.expect("registered");
+        // On one thread nothing runs between these lines.
+        let first = quorum.propose(NOW, create("a", 1));
+        drop(quorum.propose(NOW, create("b", 2)));
+        first.await.expect("created");
+        assert!(quorum.image().topic("b").is_none());
+        quorum.shutdown().await.expect("a clean stop");
+    });
+}
+
+/// bad-inputs 85: a failed sync of metadata ends the process, with the reason.
+#[test]
+fn a_failing_disk_stops_the_quorum_and_says_why() {
+    run(async {
+        let disk = MemoryDisk::new();
+        let quorum = RaftQuorum::start(options(&disk, Presence::MayBeNew), NOW).await;
+        let quorum = quorum.expect("a new cluster");
+        quorum.propose(NOW, register(1)).await.expect("registered");
+        disk.inject(Fault::always(FaultKind::SyncFails, ".log"));
+        let lost = quorum.propose(NOW, create("a", 1)).await;
+        assert!(matches!(lost, Err(ProposeError::Stopped)), "{lost:?}");
+        let failure = quorum.failure().await;
+        assert!(failure.to_string().contains("/data/metadata/log/"), "{failure}");
+        assert!(quorum.image().topic("a").is_none(), "what was not promised is not shown");
+        let late = quorum.propose(NOW, create("b", 2)).await;
+        assert!(matches!(late, Err(ProposeError::Stopped)), "{late:?}");
+        assert_eq!(quorum.role(), Role::Stopped);
+        assert!(quorum.shutdown().await.is_err());
     });
 }
