@@ -412,6 +412,8 @@ pub struct TopicSettings {
     pub segment_bytes: u64,
     /// A segment this old is closed.
     pub segment_ms: u64,
+    /// Distance of index entries.
+    pub index_interval_bytes: usize,
     /// Largest batch.
     pub max_message_bytes: usize,
     /// How far a record's time stamp may lie before the broker's clock.
@@ -440,6 +442,7 @@ impl TopicSettings {
             retention_bytes: limit("retention.bytes"),
             segment_bytes: size("segment.bytes"),
             segment_ms: size("segment.ms"),
+            index_interval_bytes: size("index.interval.bytes") as usize,
             max_message_bytes: size("max.message.bytes") as usize,
             timestamp_before_max_ms: number("message.timestamp.before.max.ms"),
             timestamp_after_max_ms: number("message.timestamp.after.max.ms"),

@@ -55,6 +55,15 @@ pub const KEYS: &[Key] = &[
                         \"os\" once the operating system has it, which a power cut may undo.",
     },
     Key {
+        name: "index.interval.bytes",
+        broker_name: "log.index.interval.bytes",
+        rule: Rule::Number { min: 128, max: 1024 * 1024 },
+        unit: Unit::Bytes,
+        default: Fallback::Value("4096"),
+        documentation: "Distance of index entries in a segment: smaller finds an offset with less \
+                        reading and takes more memory.",
+    },
+    Key {
         name: "max.message.bytes",
         broker_name: "message.max.bytes",
         rule: Rule::Number { min: 1, max: limits::BATCH_BYTES_MAX as i64 },
@@ -160,7 +169,6 @@ pub const UNSUPPORTED: &[(&str, &str)] = &[
     ("flush.messages", DURABILITY),
     ("flush.ms", DURABILITY),
     ("follower.replication.throttled.replicas", THROTTLES),
-    ("index.interval.bytes", "the index interval is fixed at 4096 bytes"),
     ("leader.replication.throttled.replicas", THROTTLES),
     ("local.retention.bytes", TIERING),
     ("local.retention.ms", TIERING),
