@@ -9,8 +9,8 @@
 //!   1     1  kind              0 blank, 1 records, 2 membership
 //!   2     8  term              also the batch's leader epoch, which no checksum covers
 //!  10     8  node that led
-//!  18     …  body              records: u64 version of the image they were decided on, then metadata
-//!                              records to the end; membership: lists of voters, members
+//!  18     …  body              records: u64 version of the image they were decided on, then
+//!                              metadata records to the end; membership: lists of voters, members
 //! ```
 
 use bytes::Bytes;

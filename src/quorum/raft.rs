@@ -104,9 +104,10 @@ impl RaftQuorum {
         Ok(quorum)
     }
 
-    /// Becomes leader at once: a sole voter need not wait for anybody. After a restart openraft goes
-    /// on leading in the old term. That is right only alone: with others, entries that they got and
-    /// this node lost before they were durable could come again as other ones in the same term.
+    /// Becomes leader at once: a sole voter need not wait for anybody. After a restart openraft
+    /// goes on leading in the old term. That is right only alone: with others, entries that they
+    /// got and this node lost before they were durable could come again as other ones in the same
+    /// term.
     async fn lead(&self, options: &Options, blank: bool) -> Result<(), QuorumError> {
         let id = raft_id(options.node);
         let stopped = |error: &dyn fmt::Display| stopped(&self.worker, error);

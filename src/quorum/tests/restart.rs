@@ -1,5 +1,6 @@
-//! Closing and reopening at every point: whatever a power cut or a failing disk leaves of a store is
-//! a state that Raft allows (M1, M3), and the metadata in it is the fold over snapshot and log (M4).
+//! Closing and reopening at every point: whatever a power cut or a failing disk leaves of a store
+//! is a state that Raft allows (M1, M3), and the metadata in it is the fold over snapshot and log
+//! (M4).
 
 use std::collections::BTreeSet;
 
@@ -179,8 +180,8 @@ fn live(disk: &MemoryDisk, steps: &[Step]) -> usize {
     steps.iter().take_while(|step| perform(&mut store, step).is_ok()).count()
 }
 
-/// Everything that may be left when the power fails after `done` steps: what they made, what the next
-/// one makes, and of an append any part from the front.
+/// Everything that may be left when the power fails after `done` steps: what they made, what the
+/// next one makes, and of an append any part from the front.
 fn allowed(steps: &[Step], done: usize) -> Vec<Contents> {
     let mut contents = Contents::default();
     steps[..done].iter().for_each(|step| contents.take(step));
