@@ -17,3 +17,6 @@
 pub mod credit;
 pub mod frame;
 pub mod message;
+
+#[cfg(test)]
+mod manual;
