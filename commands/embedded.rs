@@ -6,17 +6,16 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rivvend::broker::{DirectoryError, Mode, Node, StartError};
-use rivvend::config::{Config, Sources};
-use rivvend::serve::{self, ServeError};
-use rivvend::telemetry;
+use rivvend::serve::{ServeError, embed};
+use rivvend::telemetry::{LogFormat, start_log};
 
 use crate::failure::{Exit, Failure};
+use crate::settings::SettingsArgs;
 use crate::target::Intent;
 
 /// A data directory, opened.
 pub(crate) struct Embedded {
     node: Arc<Node>,
-    client: UnixStream,
 }
 
 /// Why a directory was not opened.
@@ -28,45 +27,41 @@ pub(crate) enum OpenFailure {
 }
 
 impl Embedded {
-    /// Opens the directory.
-    pub(crate) async fn open(directory: &Path, intent: Intent) -> Result<Embedded, OpenFailure> {
-        // What recovery has to say is worth telling; there being a log already is not.
-        drop(telemetry::start_log(telemetry::LogFormat::Text, "warn"));
-        let environment = std::env::vars().collect();
-        let sources = Sources { environment, ..Sources::default() };
-        let mut config = Config::load(&sources).map_err(|problems| {
-            OpenFailure::Other(Failure::new(Exit::Configuration, problems.to_string()))
-        })?;
-        config.storage.data_dir = directory.to_path_buf();
+    /// Opens the directory and connects to the engine. Defaults for new topics come from the
+    /// environment and from the file that it names, as they would for a server.
+    pub(crate) async fn open(
+        directory: &Path,
+        intent: Intent,
+    ) -> Result<(Embedded, UnixStream), OpenFailure> {
         let mode = match intent {
             Intent::Read => Mode::Read,
             Intent::Change => Mode::Write,
         };
-        let (node, client) = serve::embed(&config, mode).await.map_err(open_failure)?;
-        Ok(Embedded { node, client })
-    }
-
-    /// A connection to the engine.
-    pub(crate) fn connect(&self) -> Result<UnixStream, Failure> {
-        self.client.try_clone().map_err(|e| Failure::failed(format!("no socket pair: {e}")))
+        let settings = SettingsArgs::for_directory(directory).map_err(OpenFailure::Other)?;
+        let config = settings.load().map_err(OpenFailure::Other)?;
+        // What recovery finds must not go unsaid. The second directory of a process has a log.
+        let _ = start_log(LogFormat::Text, "warn");
+        match embed(&config, mode).await {
+            Ok((node, stream)) => Ok((Embedded { node }, stream)),
+            Err(error) => Err(explain(&error)),
+        }
     }
 
     /// Makes everything durable and lets go of the directory.
     pub(crate) async fn close(self) -> Result<(), Failure> {
-        drop(self.client);
-        self.node.stop().await.map_err(|error| Failure::failed(error.to_string()))
+        let stopped = self.node.stop().await;
+        stopped.map_err(|error| Failure::failed(format!("the stop was not clean: {error}")))
     }
 }
 
-fn open_failure(error: ServeError) -> OpenFailure {
+fn explain(error: &ServeError) -> OpenFailure {
     let message = error.to_string();
-    match error {
-        ServeError::Start(StartError::Directory(DirectoryError::Held { .. })) => {
-            OpenFailure::Held(Failure::new(Exit::Unavailable, message))
-        }
-        ServeError::Start(StartError::Directory(DirectoryError::Missing { .. })) => {
-            OpenFailure::Other(Failure::new(Exit::NotFound, message))
-        }
+    let ServeError::Start(StartError::Directory(cause)) = error else {
+        return OpenFailure::Other(Failure::failed(message));
+    };
+    match cause {
+        DirectoryError::Held { .. } => OpenFailure::Held(Failure::new(Exit::Unavailable, message)),
+        DirectoryError::Missing { .. } => OpenFailure::Other(Failure::new(Exit::NotFound, message)),
         _ => OpenFailure::Other(Failure::failed(message)),
     }
 }

@@ -15,6 +15,7 @@ mod interrupt;
 mod offsets;
 mod output;
 mod positions;
+mod produce;
 mod progress;
 mod prompt;
 mod serve;
@@ -59,6 +60,7 @@ struct Cli {
 enum Command {
     Serve(serve::ServeArgs),
     Topic(topic::TopicArgs),
+    Produce(produce::ProduceArgs),
     Consume(consume::ConsumeArgs),
     Inspect(inspect::InspectArgs),
     Bench(bench::BenchArgs),
@@ -88,6 +90,7 @@ fn run(cli: &Cli) -> Outcome {
         None => serve::run(&cli.serve),
         Some(Command::Serve(args)) => serve::run(args),
         Some(Command::Topic(args)) => topic::run(args),
+        Some(Command::Produce(args)) => produce::run(args),
         Some(Command::Consume(args)) => consume::run(args),
         Some(Command::Inspect(args)) => inspect::run(args),
         Some(Command::Bench(args)) => bench::run(args),

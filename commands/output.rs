@@ -48,25 +48,40 @@ pub(crate) struct ErrorArgs {
 /// One column of a table.
 pub(crate) struct Column<T> {
     title: &'static str,
-    is_wide: bool,
+    shown: Shown,
     is_number: bool,
     cell: fn(&T) -> String,
+}
+
+/// When a column is shown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shown {
+    Always,
+    /// When more columns are asked for.
+    Wide,
+    /// When any item has something in it.
+    Filled,
 }
 
 impl<T> Column<T> {
     /// A column of text.
     pub(crate) const fn text(title: &'static str, cell: fn(&T) -> String) -> Column<T> {
-        Column { title, is_wide: false, is_number: false, cell }
+        Column { title, shown: Shown::Always, is_number: false, cell }
     }
 
     /// A column of numbers.
     pub(crate) const fn number(title: &'static str, cell: fn(&T) -> String) -> Column<T> {
-        Column { title, is_wide: false, is_number: true, cell }
+        Column { title, shown: Shown::Always, is_number: true, cell }
     }
 
     /// A column of text that is shown only when more columns are asked for.
     pub(crate) const fn wide(title: &'static str, cell: fn(&T) -> String) -> Column<T> {
-        Column { title, is_wide: true, is_number: false, cell }
+        Column { title, shown: Shown::Wide, is_number: false, cell }
+    }
+
+    /// A column of text that is left out when no item has anything in it.
+    pub(crate) const fn filled(title: &'static str, cell: fn(&T) -> String) -> Column<T> {
+        Column { title, shown: Shown::Filled, is_number: false, cell }
     }
 }
 
@@ -100,7 +115,13 @@ impl<T: Serialize> Listing<'_, T> {
     }
 
     fn write_table(&self, is_wide: bool, out: &mut impl Write) -> io::Result<()> {
-        let shown = || self.columns.iter().filter(move |column| is_wide || !column.is_wide);
+        let is_shown = |column: &&Column<T>| match column.shown {
+            Shown::Always => true,
+            Shown::Wide => is_wide,
+            Shown::Filled => self.items.iter().any(|item| !(column.cell)(item).is_empty()),
+        };
+        let columns: Vec<&Column<T>> = self.columns.iter().filter(is_shown).collect();
+        let shown = || columns.iter();
         let mut table = Table::new();
         table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
         table.set_header(shown().map(|column| column.title));
@@ -171,6 +192,7 @@ mod tests {
             Column::text("NAME", |item: &Item| item.name.to_owned()),
             Column::number("SIZE", |item: &Item| item.size.to_string()),
             Column::wide("MORE", |_| "x".to_owned()),
+            Column::filled("NOTHING", |_| String::new()),
         ];
         let listing = Listing { items: &items, columns: &columns, name: |i| i.name.to_owned() };
         let mut out = Vec::new();

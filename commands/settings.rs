@@ -39,6 +39,14 @@ pub(crate) struct SettingsArgs {
 }
 
 impl SettingsArgs {
+    /// The settings for working on a directory without a server.
+    pub(crate) fn for_directory(directory: &Path) -> Result<SettingsArgs, Failure> {
+        let path = directory.to_str().ok_or_else(|| {
+            Failure::usage(format!("the path {} is not UTF-8", directory.display()))
+        })?;
+        Ok(SettingsArgs { data_dir: Some(path.to_owned()), ..SettingsArgs::default() })
+    }
+
     /// Loads the configuration from everywhere it can come from.
     pub(crate) fn load(&self) -> Result<Config, Failure> {
         let environment = environment()?;

@@ -155,8 +155,7 @@ async fn open_directory(
             Err(error) => return Err(error.into()),
         }
         let held = match Embedded::open(directory, intent).await {
-            Ok(embedded) => {
-                let stream = embedded.connect()?;
+            Ok((embedded, stream)) => {
                 let client = Client::connect(Target::Connected(stream), options).await?;
                 return Ok((client, Some(embedded)));
             }

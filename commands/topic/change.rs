@@ -4,12 +4,12 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
-use rivvend::client::Client;
+use rivvend::client::{Client, ClientError};
 use rivvend::protocol::error::ErrorCode;
 use rivvend::protocol::native::message::config_change::Kind;
 use rivvend::protocol::native::message::{
     AddPartitions, AlterTopic, ConfigChange, CreateTopics, DeleteRecords, DeleteRecordsPartition,
-    DeleteTopics, NewTopic, TopicResult,
+    DeleteTopics, NewTopic, TopicDescription, TopicResult,
 };
 use serde::Serialize;
 
@@ -175,10 +175,14 @@ const CHANGED: &[Column<Changed>] = &[
     Column::wide("ID", |topic| topic.id.clone()),
 ];
 
-fn changed(result: TopicResult) -> Changed {
+fn warn(result: &TopicResult) {
     for warning in &result.warnings {
         eprintln!("warning: {}: {warning}", result.name);
     }
+}
+
+fn changed(result: TopicResult) -> Changed {
+    warn(&result);
     Changed {
         id: topic_id(&result.topic_id),
         name: result.name,
@@ -212,7 +216,12 @@ pub(super) fn create(args: &CreateArgs) -> Outcome {
         if args.if_not_exists {
             keep_existing(&session.client, &mut results).await?;
         }
-        finish(&session.client, results, args.output.output).await
+        let (done, failures) = sort_out(&session.client, results).await;
+        let done: Vec<Changed> = done.into_iter().map(changed).collect();
+        if !done.is_empty() {
+            print_changed(&done, args.output.output)?;
+        }
+        summarize(done.len(), failures)
     })
 }
 
@@ -225,28 +234,48 @@ async fn keep_existing(client: &Client, results: &mut [TopicResult]) -> Result<(
         if result.error.as_ref().is_some_and(exists) {
             let topic = describe_one(client, &result.name).await?;
             result.error = None;
-            result.topic_id = topic.topic_id;
-            result.partitions = topic.partitions.len() as i32;
-            let replicas = topic.partitions.first().map_or(0, |p| p.replicas.len());
-            result.replication_factor = replicas as i32;
+            describe_result(result, topic);
         }
     }
     Ok(())
 }
 
-async fn finish(client: &Client, results: Vec<TopicResult>, format: Format) -> Outcome {
+/// Fills a result in with what the topic is.
+fn describe_result(result: &mut TopicResult, topic: TopicDescription) {
+    let replicas = topic.partitions.first().map_or(0, |p| p.replicas.len());
+    result.topic_id = topic.topic_id;
+    result.partitions = topic.partitions.len() as i32;
+    result.replication_factor = replicas as i32;
+}
+
+/// The results that succeeded, and the failures of the others.
+async fn sort_out(client: &Client, results: Vec<TopicResult>) -> (Vec<TopicResult>, Vec<Failure>) {
     let (mut done, mut failures) = (Vec::new(), Vec::new());
     for result in results {
         match result.error.clone() {
-            None => done.push(changed(result)),
+            None => done.push(result),
             Some(error) => failures.push(explain(client, &result.name, error).await),
         }
     }
-    if !done.is_empty() {
-        print_changed(&done, format)?;
-    }
-    summarize(done.len(), failures)
+    (done, failures)
 }
+
+/// A setting that was changed.
+#[derive(Serialize)]
+struct Altered {
+    topic: String,
+    key: String,
+    operation: &'static str,
+    /// The value that holds now; in a dry run, the one that was given.
+    value: String,
+}
+
+const ALTERED: &[Column<Altered>] = &[
+    Column::text("SETTING", |altered| altered.key.clone()),
+    Column::text("OPERATION", |altered| altered.operation.to_owned()),
+    Column::text("VALUE", |altered| altered.value.clone()),
+    Column::wide("TOPIC", |altered| altered.topic.clone()),
+];
 
 pub(super) fn alter(args: &AlterArgs) -> Outcome {
     let changes = config_changes(args);
@@ -255,16 +284,37 @@ pub(super) fn alter(args: &AlterArgs) -> Outcome {
         return Err(failure.hint("give --set, --delete, --append or --subtract"));
     }
     target::run(&args.target, Intent::Change, async |session| {
-        let name = args.name.clone();
-        let request = AlterTopic { name, changes, validate_only: args.dry_run };
-        single(
-            &session.client,
-            &args.name,
-            session.client.alter_topic(request).await,
-            args.output.output,
-        )
-        .await
+        let (client, name) = (&session.client, args.name.clone());
+        let request = AlterTopic { name, changes: changes.clone(), validate_only: args.dry_run };
+        let result = client.alter_topic(request).await;
+        warn(&succeeded(client, &args.name, result).await?);
+        let topic = describe_one(client, &args.name).await?;
+        let items: Vec<Altered> = changes
+            .iter()
+            .map(|change| {
+                let now = topic.config.iter().find(|entry| entry.key == change.key);
+                let now = now.filter(|_| !args.dry_run).map(|entry| entry.value.clone());
+                Altered {
+                    topic: args.name.clone(),
+                    key: change.key.clone(),
+                    operation: operation(change.kind()),
+                    value: now.unwrap_or_else(|| change.value.clone()),
+                }
+            })
+            .collect();
+        let name = |altered: &Altered| altered.key.clone();
+        Listing { items: &items, columns: ALTERED, name }.print(args.output.output)?;
+        Ok(Exit::Ok)
     })
+}
+
+fn operation(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Set => "set",
+        Kind::Delete => "delete",
+        Kind::Append => "append",
+        Kind::Subtract => "subtract",
+    }
 }
 
 fn config_changes(args: &AlterArgs) -> Vec<ConfigChange> {
@@ -284,35 +334,34 @@ fn config_changes(args: &AlterArgs) -> Vec<ConfigChange> {
     all
 }
 
-async fn single(
+/// The result of a request about one topic, or its failure with a suggestion.
+async fn succeeded(
     client: &Client,
     name: &str,
-    result: Result<TopicResult, rivvend::client::ClientError>,
-    format: Format,
-) -> Outcome {
+    result: Result<TopicResult, ClientError>,
+) -> Result<TopicResult, Failure> {
     match result {
-        Ok(result) => print_changed(&[changed(result)], format).map(|()| Exit::Ok),
-        Err(rivvend::client::ClientError::Server(error)) => {
-            Err(explain(client, name, *error).await)
-        }
+        Ok(result) => Ok(result),
+        Err(ClientError::Server(error)) => Err(explain(client, name, *error).await),
         Err(error) => Err(error.into()),
     }
 }
 
 pub(super) fn add_partitions(args: &AddPartitionsArgs) -> Outcome {
     target::run(&args.target, Intent::Change, async |session| {
-        let total = match (args.total, args.num) {
-            (Some(total), _) => total,
-            (None, num) => {
-                let topic = describe_one(&session.client, &args.name).await?;
-                let present = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
-                present.saturating_add(num.unwrap_or(0))
-            }
-        };
+        let client = &session.client;
+        let before = describe_one(client, &args.name).await?;
+        let present = i32::try_from(before.partitions.len()).unwrap_or(i32::MAX);
+        let added = present.saturating_add(args.num.unwrap_or(0));
+        let total = args.total.unwrap_or(added);
         let name = args.name.clone();
         let request = AddPartitions { name, total, validate_only: args.dry_run };
-        let result = session.client.add_partitions(request).await;
-        single(&session.client, &args.name, result, args.output.output).await
+        let result = client.add_partitions(request).await;
+        let mut result = succeeded(client, &args.name, result).await?;
+        describe_result(&mut result, before);
+        result.partitions = total;
+        print_changed(&[changed(result)], args.output.output)?;
+        Ok(Exit::Ok)
     })
 }
 
@@ -337,9 +386,24 @@ pub(super) fn delete(args: &DeleteArgs) -> Outcome {
         }
         let request = DeleteTopics { names, validate_only: args.dry_run };
         let results = session.client.delete_topics(request).await?;
-        finish(&session.client, results, args.output.output).await
+        let (done, failures) = sort_out(&session.client, results).await;
+        let items: Vec<Deleted> =
+            done.into_iter().map(|topic| Deleted { name: topic.name }).collect();
+        if !items.is_empty() {
+            let name = |topic: &Deleted| topic.name.clone();
+            Listing { items: &items, columns: DELETED, name }.print(args.output.output)?;
+        }
+        summarize(items.len(), failures)
     })
 }
+
+/// A topic that is gone, or would be.
+#[derive(Serialize)]
+struct Deleted {
+    name: String,
+}
+
+const DELETED: &[Column<Deleted>] = &[Column::text("DELETED", |topic| topic.name.clone())];
 
 /// What a trim does to a partition.
 #[derive(Serialize)]

@@ -110,14 +110,17 @@ fn summarize(done: usize, mut failures: Vec<Failure>) -> Outcome {
         1 if done == 0 => Err(failures.remove(0)),
         count => {
             let messages: Vec<&str> = failures.iter().map(|f| f.message.as_str()).collect();
-            let all = format!("{count} of {} failed: {}", done + count, messages.join("; "));
-            let same = failures.iter().all(|failure| failure.exit == failures[0].exit);
-            let exit = match (done, same) {
-                (0, true) => failures[0].exit,
-                (0, false) => Exit::Failed,
-                _ => Exit::Partly,
+            let message = format!("{count} of {} failed: {}", done + count, messages.join("; "));
+            let first = failures.remove(0);
+            let exit = match failures.iter().all(|failure| failure.exit == first.exit) {
+                _ if done > 0 => Exit::Partly,
+                true => first.exit,
+                false => Exit::Failed,
             };
-            Err(Failure::new(exit, all))
+            let is_shared = failures.iter().all(|failure| failure.code == first.code);
+            let code = first.code.filter(|_| is_shared);
+            let hint = first.hint.filter(|_| failures.is_empty());
+            Err(Failure { exit, message, hint, code })
         }
     }
 }
@@ -170,7 +173,7 @@ mod tests {
     #[test]
     fn several_failures_end_partly_or_in_what_they_share() {
         let missing = || Failure::new(Exit::NotFound, "missing");
-        let exit = |outcome: Outcome| outcome.map_or_else(|failure| failure.exit, |exit| exit);
+        let exit = |outcome: Outcome| outcome.unwrap_or_else(|failure| failure.exit);
         assert_eq!(exit(summarize(2, Vec::new())), Exit::Ok);
         assert_eq!(exit(summarize(0, vec![missing()])), Exit::NotFound);
         assert_eq!(exit(summarize(0, vec![missing(), missing()])), Exit::NotFound);

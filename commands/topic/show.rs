@@ -160,7 +160,7 @@ const PARTITIONS: &[Column<DescribedPartition>] = &[
     Column::number("SIZE", |p| human_size(p.size_bytes)),
     Column::wide("STABLE", |p| p.last_stable_offset.to_string()),
     Column::wide("ELR", |p| join(&p.elr)),
-    Column::text("ERROR", |p| p.error.clone().unwrap_or_default()),
+    Column::filled("ERROR", |p| p.error.clone().unwrap_or_default()),
 ];
 
 const SETTINGS: &[Column<(String, Setting)>] = &[
@@ -263,7 +263,7 @@ const OFFSETS: &[Column<PartitionOffsets>] = &[
     Column::number("START", |p| p.start.to_string()),
     Column::number("END", |p| p.end.to_string()),
     Column::number("RECORDS", |p| p.records.to_string()),
-    Column::number("AT", |p| p.at.map(|at| at.to_string()).unwrap_or_default()),
+    Column::filled("AT", |p| p.at.map(|at| at.to_string()).unwrap_or_default()),
 ];
 
 pub(super) fn offsets(args: &OffsetsArgs) -> Outcome {

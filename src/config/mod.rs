@@ -74,17 +74,22 @@ impl Config {
         (key.show)(self)
     }
 
-    /// The defaults for topics, under the names and in the plain numbers that topic settings have.
+    /// The defaults for topics that somebody set, under the names and in the plain numbers that topic
+    /// settings have. The others are left to the table of topic settings.
     #[must_use]
     pub fn topic_defaults(&self) -> Vec<(&'static str, String)> {
         let number = |bound: Option<u64>| bound.map_or_else(|| "-1".to_owned(), |n| n.to_string());
-        vec![
-            ("durability", self.topic.durability.as_str().to_owned()),
-            ("max.message.bytes", self.topic.max_message_bytes.0.to_string()),
-            ("retention.bytes", number(self.topic.retention_bytes.amount())),
-            ("retention.ms", number(self.topic.retention_ms.amount())),
-            ("segment.bytes", self.storage.segment_bytes.0.to_string()),
-        ]
+        let topic = &self.topic;
+        let all = [
+            ("topic.durability", "durability", topic.durability.as_str().to_owned()),
+            ("topic.max_message_bytes", "max.message.bytes", topic.max_message_bytes.0.to_string()),
+            ("topic.retention_bytes", "retention.bytes", number(topic.retention_bytes.amount())),
+            ("topic.retention_ms", "retention.ms", number(topic.retention_ms.amount())),
+            ("storage.segment_bytes", "segment.bytes", self.storage.segment_bytes.0.to_string()),
+        ];
+        let is_set = |path: &str| self.origins.get(path).is_some_and(|o| *o != Origin::Default);
+        let set = all.into_iter().filter(|(path, ..)| is_set(path));
+        set.map(|(_, name, value)| (name, value)).collect()
     }
 
     /// What the operator should know although it is no error.
