@@ -43,6 +43,8 @@ pub const CONNECTION_STREAMS_MAX: usize = 1_024;
 pub const NODE_PENDING_BYTES_MAX: usize = 512 * MIB;
 /// Bytes accepted and not yet durable in one partition.
 pub const PARTITION_PENDING_BYTES_MAX: usize = 256 * MIB;
+/// Bytes that a partition gathers before it writes, so that one write stays short.
+pub const STAGED_BYTES_MAX: usize = 16 * MIB;
 /// Connections of all listeners together.
 pub const CONNECTIONS_MAX: usize = 16_384;
 /// Connections from one address.

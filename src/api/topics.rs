@@ -1,7 +1,7 @@
 //! Topics: creating, changing, deleting, describing, and the metadata clients need to find them.
 
 use super::{Context, Found, error};
-use crate::metadata::config::{BrokerDefaults, Change, Layers, effective};
+use crate::metadata::config::{BrokerDefaults, Change, effective};
 use crate::metadata::{Command, CreateTopic, Refusal, Reply, Topic, TopicRef};
 use crate::partition::{Health, PartitionView};
 use crate::protocol::error::ErrorCode;
@@ -230,13 +230,7 @@ fn describe_config(
     file: &BrokerDefaults,
     context: &Context<'_>,
 ) -> Vec<ConfigEntry> {
-    let layers = Layers {
-        topic: &topic.config,
-        dynamic: context.image.broker_config(),
-        file,
-        replicas: topic.partitions.first().map_or(1, |p| p.replicas.len()),
-    };
-    let entries = effective(&layers).into_iter();
+    let entries = effective(&context.image.layers(topic, file)).into_iter();
     entries
         .map(|entry| ConfigEntry {
             key: entry.key.to_owned(),

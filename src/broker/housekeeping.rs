@@ -132,6 +132,10 @@ impl Housekeeper {
 /// Brings the node in line with the metadata whenever that changes.
 pub(super) async fn follow_metadata(node: Weak<Node>, quorum: Arc<dyn Quorum>) {
     let mut versions = quorum.versions();
+    // What the last process had left to remove.
+    if let Some(node) = node.upgrade() {
+        clean_up(&node).await;
+    }
     loop {
         {
             let Some(node) = node.upgrade().filter(|node| !node.is_stopping()) else { return };
@@ -154,7 +158,11 @@ async fn follow(node: Arc<Node>, image: Arc<crate::metadata::Image>) {
         Err(error) => tracing::error!(%error, "a metadata change could not be carried out"),
     };
     tokio::task::spawn_blocking(work).await.expect("a panic while following ends the process");
-    if let Err(error) = remove_deleted(&node).await {
+    clean_up(&node).await;
+}
+
+async fn clean_up(node: &Arc<Node>) {
+    if let Err(error) = remove_deleted(node).await {
         tracing::warn!(%error, "files of deleted topics are left; the next start tries again");
     }
 }

@@ -9,7 +9,7 @@ use super::housekeeping::KnownLogs;
 use super::node::{Node, StartError};
 use crate::api::directory::TopicPartitions;
 use crate::log::{Log, LogConfig, OpenMode, Recovery};
-use crate::metadata::config::{BrokerDefaults, Layers, TopicSettings};
+use crate::metadata::config::TopicSettings;
 use crate::metadata::{Image, Topic};
 use crate::partition::{Partition, PartitionHandle, Reply};
 use crate::shard::{Command, shard_of};
@@ -17,21 +17,10 @@ use crate::types::{PartitionId, TopicId, TopicPartition};
 
 /// How long a producer that sends nothing is remembered, as in Kafka.
 const PRODUCER_EXPIRY_MS: i64 = 86_400_000;
-const INDEX_INTERVAL_BYTES: usize = crate::limits::INDEX_INTERVAL_BYTES;
 
 /// Where the files of a topic are.
 pub(super) fn topic_directory(data: &Path, topic: TopicId) -> PathBuf {
     data.join("topics").join(topic.to_string())
-}
-
-/// The settings that hold for a topic.
-pub(super) fn settings(image: &Image, topic: &Topic, file: &BrokerDefaults) -> TopicSettings {
-    TopicSettings::of(&Layers {
-        topic: &topic.config,
-        dynamic: image.broker_config(),
-        file,
-        replicas: topic.partitions.first().map_or(1, |p| p.replicas.len()),
-    })
 }
 
 fn log_config(settings: &TopicSettings, tail_window_bytes: u64) -> LogConfig {
@@ -39,7 +28,7 @@ fn log_config(settings: &TopicSettings, tail_window_bytes: u64) -> LogConfig {
     LogConfig {
         segment_bytes: settings.segment_bytes,
         segment_ms: signed(settings.segment_ms),
-        index_interval_bytes: INDEX_INTERVAL_BYTES,
+        index_interval_bytes: settings.index_interval_bytes,
         durability: settings.durability,
         retention_ms: settings.retention_ms.map(signed),
         retention_bytes: settings.retention_bytes,
@@ -78,7 +67,7 @@ impl Node {
         known: &KnownLogs,
     ) -> Result<Vec<(TopicId, Arc<TopicPartitions>)>, StartError> {
         let open = |topic: &&Arc<Topic>| {
-            let settings = settings(image, topic, self.topic_defaults());
+            let settings = image.settings(topic, self.topic_defaults());
             let handles = (0..topic.partition_count())
                 .map(|partition| {
                     self.open_partition(topic, PartitionId(partition), &settings, known)
@@ -146,7 +135,7 @@ impl Node {
         let before = self.directory().snapshot();
         let mut after = BTreeMap::new();
         for topic in image.topics() {
-            let settings = settings(image, topic, self.topic_defaults());
+            let settings = image.settings(topic, self.topic_defaults());
             let present = before.get(&topic.id);
             let partitions = match present {
                 Some(present)

@@ -118,8 +118,9 @@ impl Partition {
     /// Checks and stages an append; [`Partition::settle`] writes it.
     pub fn append(&mut self, now: Now, append: Append) {
         assert!(!append.batches.is_empty(), "an append holds at least one batch");
-        if self.repeats_staged_producer(&append) {
-            // Deduplication reads the log's state, which learns of a batch when it is written.
+        if self.repeats_staged_producer(&append) || self.staged_bytes() >= self.staged_bytes_max() {
+            // Deduplication reads the log's state, which learns of a batch when it is written; and
+            // one write shall neither take long nor outgrow a segment.
             self.write_staged(now);
         }
         match self.judge(&append) {
@@ -141,10 +142,18 @@ impl Partition {
         !self.staged.is_empty() && append.batches.iter().any(|b| b.header().producer().is_some())
     }
 
+    fn staged_bytes(&self) -> usize {
+        self.staged_replies.iter().map(|staged| staged.bytes).sum()
+    }
+
+    fn staged_bytes_max(&self) -> usize {
+        let segment = usize::try_from(self.log.config().segment_bytes).unwrap_or(usize::MAX);
+        segment.min(limits::STAGED_BYTES_MAX)
+    }
+
     fn judge(&self, append: &Append) -> Result<Judged, AppendRefusal> {
         self.refuse_offline()?;
-        let pending =
-            self.pending.bytes() + self.staged_replies.iter().map(|s| s.bytes).sum::<usize>();
+        let pending = self.pending.bytes() + self.staged_bytes();
         if pending > limits::PARTITION_PENDING_BYTES_MAX {
             let limit = limits::PARTITION_PENDING_BYTES_MAX;
             return Err(AppendRefusal::Overloaded { pending, limit });
