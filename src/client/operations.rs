@@ -92,8 +92,8 @@ impl Client {
         expect!(self, Metadata, self.ask(Metadata { topics, auto_create }).await?)
     }
 
-    /// Appends once, without retries; [`super::Producer`] is the one that does everything. `payload`
-    /// holds the batches of the partitions one after the other.
+    /// Appends once, without retries; [`super::Producer`] is the one that does everything.
+    /// `payload` holds the batches of the partitions one after the other.
     ///
     /// # Errors
     /// See [`Client::call`].

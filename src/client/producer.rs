@@ -216,8 +216,8 @@ impl Producer {
         self.enqueue(record).await?.await
     }
 
-    /// Accepts a record, waiting while too many bytes are on their way. Records of one caller to one
-    /// partition are appended in the order in which they were accepted.
+    /// Accepts a record, waiting while too many bytes are on their way. Records of one caller to
+    /// one partition are appended in the order in which they were accepted.
     ///
     /// # Errors
     /// When the record can never be sent. What becomes of one that can, the handle tells.

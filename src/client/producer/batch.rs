@@ -98,7 +98,8 @@ impl Batch {
         }
     }
 
-    /// Tells everybody who waits. An error of the last try does not outweigh doubt about an earlier.
+    /// Tells everybody who waits. An error of the last try does not outweigh doubt about an
+    /// earlier one.
     pub(super) fn finish(self, outcome: Result<Delivery, ClientError>) {
         let outcome = match (outcome, self.doubt) {
             (Err(last), Some(earlier)) if !last.is_uncertain() => {

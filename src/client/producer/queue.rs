@@ -6,10 +6,12 @@
 //! Batches are numbered when they are first sent and keep their number when they are sent again:
 //! that is how the broker knows those it has already. After a failure that a repetition may cure,
 //! nothing more is sent until everything under way is answered; then it all goes out again from the
-//! oldest on. The broker knows the last [`limits::PRODUCER_BATCHES`] again, so no batch gets a number
-//! that would make it forget one that is still unfinished. A batch that failed for good leaves a gap, so the broker refuses the next one as out
-//! of order. That says for certain that neither it nor anything after it was appended, so they get
-//! new numbers, from zero on, under a new epoch.
+//! oldest on. The broker knows only the last [`limits::PRODUCER_BATCHES`] again, so no batch gets a
+//! number that would make it forget one that is still unfinished.
+//!
+//! A batch that failed for good leaves a gap, so the broker refuses the next one as out of order.
+//! That says for certain that neither it nor anything after it was appended, so they get new
+//! numbers, from zero on, under a new epoch.
 
 use std::collections::VecDeque;
 use std::time::Duration;
