@@ -8,12 +8,12 @@ use base64::prelude::BASE64_STANDARD;
 pub(crate) const FORMAT_HELP: &str = "\
 Format verbs:
   %t topic   %p partition   %o offset   %T timestamp in ms since 1970   %k key   %v %s value
-  %K key length   %V %S value length (-1: none)   %H number of headers   %i running number   %% percent
+  %K key length   %V %S value length (-1: none)   %H number of headers   %i running number
   %h{…} each header, with %k and %v inside; plain %h is name=value,…
 Modifiers:
   %k %v: {hex} {base64} {json} {text} (control characters escaped)
   %T: {rfc3339}   numbers: {hex} or big-endian in N bytes, {1} {2} {4} {8}
-Escapes: \\n \\t \\r \\0 \\\\ \\xNN";
+Escapes: \\n \\t \\r \\0 \\\\ \\xNN, %% for a percent sign";
 
 /// A record as a format sees it.
 #[derive(Clone, Copy, Debug)]

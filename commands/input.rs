@@ -22,8 +22,8 @@ Input formats:
   '%K{4}%V{4}%k%v'  lengths of four bytes each, then key and value
 Escapes: \\n \\t \\r \\0 \\\\ \\xNN, %% for a percent sign";
 
-/// How many bytes one read asks for: twice what the last one gave, within these bounds. A file gives
-/// all it is asked for, a pipe 64 KiB at most, a terminal a line.
+/// How many bytes one read asks for: twice what the last one gave, within these bounds. A file
+/// gives all it is asked for, a pipe 64 KiB at most, a terminal a line.
 const READ_BYTES_MIN: usize = 64 << 10;
 const READ_BYTES_MAX: usize = 1 << 20;
 /// Longest a record may be before cutting gives up: nothing larger could be sent anyway.
@@ -616,7 +616,8 @@ mod tests {
 
         #[test]
         fn no_input_and_no_format_panics(
-            format in "[%kvKVphT{}48\\\\nt ]{0,12}", input in prop::collection::vec(any::<u8>(), 0..64)
+            format in "[%kvKVphT{}48\\\\nt ]{0,12}",
+            input in prop::collection::vec(any::<u8>(), 0..64),
         ) {
             if let Ok(format) = InputFormat::parse(&format) {
                 let _ = cut(&input, &format, 7);

@@ -93,8 +93,8 @@ pub(crate) fn span(text: &str) -> Result<Span, String> {
     }
 }
 
-/// Reads a time: milliseconds since 1970, a date with or without a time of day, or a duration before
-/// now. Without a zone it is UTC.
+/// Reads a time: milliseconds since 1970, a date with or without a time of day, or a duration
+/// before now. Without a zone it is UTC.
 pub(crate) fn moment(text: &str) -> Result<Moment, String> {
     if let Some(ago) = text.strip_prefix('-') {
         return Duration::read(ago).map(Moment::Ago).map_err(|wrong| format!("{ago:?} {wrong}"));

@@ -40,7 +40,9 @@ pub(crate) struct OutputArgs {
 /// How errors are written. Looked for before the command line is parsed, since parsing may fail.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ErrorArgs {
-    /// Write errors to standard error as JSON: {"error":{"message","hint","code","exit_code"}}
+    /// Write errors to standard error as JSON
+    ///
+    /// The form is {"error":{"message","hint","code","exit_code"}}.
     #[arg(long)]
     pub(crate) json_errors: bool,
 }

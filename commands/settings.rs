@@ -31,10 +31,10 @@ pub(crate) struct SettingsArgs {
     #[arg(long, value_name = "PORT", value_parser = checked::<u16>)]
     pub(crate) http_port: Option<String>,
     /// Bytes without a key that go to one partition before the next is chosen [default: 16KiB]
-    #[arg(long, value_name = "SIZE", value_parser = checked::<Size>)]
+    #[arg(long, hide_short_help = true, value_name = "SIZE", value_parser = checked::<Size>)]
     pub(crate) partitioner_batch_size: Option<String>,
     /// Longest time one partition is used for records without a key [default: 100ms]
-    #[arg(long, value_name = "TIME", value_parser = checked::<Duration>)]
+    #[arg(long, hide_short_help = true, value_name = "TIME", value_parser = checked::<Duration>)]
     pub(crate) partitioner_linger_ms: Option<String>,
 }
 

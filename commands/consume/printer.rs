@@ -1,5 +1,5 @@
-//! The output of `consume`: records in the form that was asked for, through one large buffer that is
-//! written when it is full and whenever the command would wait.
+//! The output of `consume`: records in the form that was asked for, through one large buffer that
+//! is written when it is full and whenever the command would wait.
 
 use std::io::{self, Write as _};
 

@@ -1,6 +1,6 @@
-//! `rivvend produce`: standard input or a file into a topic. A thread reads and cuts the input, this
-//! task builds batches, the client's producer sends them. Each stage is bounded and holds back the
-//! one before it, so memory stays small however large the file is.
+//! `rivvend produce`: standard input or a file into a topic. A thread reads and cuts the input,
+//! this task builds batches, the client's producer sends them. Each stage is bounded and holds back
+//! the one before it, so memory stays small however large the file is.
 
 mod batcher;
 mod report;
@@ -69,7 +69,7 @@ pub(crate) struct ProduceArgs {
     /// Compression: none, gzip, snappy, lz4 or zstd
     #[arg(short = 'z', long, value_name = "CODEC", default_value = "none")]
     compression: Compression,
-    /// Who has to have a record before it counts as written: all, 1 (the leader) or 0 (nobody)
+    /// Who must have a record before it counts as written: all, 1 (the leader), 0 (nobody)
     #[arg(long, value_name = "ACKS", default_value = "all", value_parser = acks)]
     #[arg(allow_hyphen_values = true)]
     acks: Acks,
@@ -79,7 +79,7 @@ pub(crate) struct ProduceArgs {
     /// Leave out records with an empty value
     #[arg(long, conflicts_with = "tombstone")]
     skip_empty: bool,
-    /// Longest time a record may take to be acknowledged, retries included, such as 500ms or 2m
+    /// Longest time until a record is acknowledged, retries included, such as 500ms or 2m
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = value::<Duration>)]
     delivery_timeout: Duration,
     /// Do not create a missing topic
@@ -87,9 +87,11 @@ pub(crate) struct ProduceArgs {
     no_auto_create: bool,
     /// Bytes without a key that go to one partition before the next is chosen
     #[arg(long, value_name = "SIZE", default_value = "16KiB", value_parser = value::<Size>)]
+    #[arg(hide_short_help = true)]
     partitioner_batch_size: Size,
     /// Longest time one partition is used for records without a key
     #[arg(long, value_name = "TIME", default_value = "100ms", value_parser = value::<Duration>)]
+    #[arg(hide_short_help = true)]
     partitioner_linger_ms: Duration,
     #[command(flatten)]
     output: OutputArgs,

@@ -74,8 +74,8 @@ impl Config {
         (key.show)(self)
     }
 
-    /// The defaults for topics that somebody set, under the names and in the plain numbers that topic
-    /// settings have. The others are left to the table of topic settings.
+    /// The defaults for topics that somebody set, under the names and in the plain numbers that
+    /// topic settings have. The others are left to the table of topic settings.
     #[must_use]
     pub fn topic_defaults(&self) -> Vec<(&'static str, String)> {
         let number = |bound: Option<u64>| bound.map_or_else(|| "-1".to_owned(), |n| n.to_string());
@@ -147,8 +147,8 @@ pub fn default_file() -> String {
          #\n\
          # A flag wins over the environment, the environment over this file, this file over the\n\
          # defaults. Every key can be set as RIVVEN_<SECTION>_<KEY>; shorter names are given with\n\
-         # the key. Sizes: B, kB, MB, GB, TB are powers of 1000, KiB, MiB, GiB, TiB of 1024, a bare\n\
-         # number is bytes. Durations: ms, s, m, h, d, a bare number is milliseconds.\n",
+         # the key. Sizes: B, kB, MB, GB, TB are powers of 1000, KiB, MiB, GiB, TiB of 1024, a\n\
+         # bare number is bytes. Durations: ms, s, m, h, d, a bare number is milliseconds.\n",
     );
     for (section, doc) in SECTIONS {
         text.push('\n');
