@@ -46,6 +46,13 @@ pub(crate) enum Intent {
     Change,
 }
 
+impl Intent {
+    /// The intent of a command that changes something unless it is a dry run.
+    pub(crate) fn of(is_dry_run: bool) -> Intent {
+        if is_dry_run { Intent::Read } else { Intent::Change }
+    }
+}
+
 /// What a command works with.
 pub(crate) struct Session {
     /// The broker, whatever it is.

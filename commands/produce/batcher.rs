@@ -7,6 +7,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use rivvend::limits::BATCH_BYTES_MAX;
 use rivvend::partitioner::{StickyPartitioner, Unplaced};
+use rivvend::protocol::error::ErrorCode;
 use rivvend::random::Random;
 use rivvend::record::{BatchBuilder, CheckedBatch, Compression, NewRecord};
 use rivvend::time::Now;
@@ -68,6 +69,8 @@ pub(super) struct Batcher {
     open: BTreeMap<i32, Open>,
     open_bytes: usize,
     next_number: u64,
+    /// How many records were added, to say which one can not be sent.
+    records: u64,
 }
 
 impl Batcher {
@@ -82,6 +85,7 @@ impl Batcher {
             open: BTreeMap::new(),
             open_bytes: 0,
             next_number: 0,
+            records: 0,
         }
     }
 
@@ -115,6 +119,7 @@ impl Batcher {
             headers: &headers,
         };
         let bytes = record.key.as_ref().map_or(0, bytes::Bytes::len) + record.value.len();
+        self.records += 1;
         let partition = self.place(record, bytes)?;
         let limit = BATCH_BYTES.min(self.rules.bytes_max);
         if self.open.get(&partition).is_some_and(|open| !open.builder.fits(&new, limit)) {
@@ -126,7 +131,7 @@ impl Batcher {
             Open { number: self.next_number, bytes: 0, builder }
         });
         if open.builder.is_empty() {
-            check_size(&open.builder, &new, &self.rules, bytes)?;
+            check_size(&open.builder, &new, &self.rules, (self.records, bytes))?;
         }
         let slot = Slot { batch: open.number, index: open.builder.len() as u32 };
         let before = open.builder.estimated_bytes();
@@ -168,7 +173,9 @@ impl Batcher {
         let placed = self.rules.sticky.place(&unplaced, count, self.now, &mut self.random);
         placed.map(|partition| partition.0).ok_or_else(|| {
             let asked = record.partition.unwrap_or(-1);
-            Failure::failed(format!("the topic has no partition {asked}: it has {count}"))
+            let number = self.records;
+            let message = format!("record {number}: the topic has no partition {asked}");
+            Failure::failed(message).hint(format!("it has {count}, numbered from 0"))
         })
     }
 }
@@ -179,7 +186,7 @@ fn check_size(
     empty: &BatchBuilder,
     record: &NewRecord<'_>,
     rules: &Rules,
-    bytes: usize,
+    (number, bytes): (u64, usize),
 ) -> Result<(), Failure> {
     let limit = match rules.compression {
         Compression::None => rules.bytes_max,
@@ -188,8 +195,9 @@ fn check_size(
     if empty.fits(record, limit) {
         return Ok(());
     }
-    let message = format!("a record of {bytes} bytes does not fit a batch of {limit}");
-    Err(Failure::failed(message).hint("the topic's setting max.message.bytes is the limit"))
+    let message = format!("record {number} has {bytes} bytes and does not fit a batch of {limit}");
+    let failure = Failure { code: Some(ErrorCode::MessageTooLarge), ..Failure::failed(message) };
+    Err(failure.hint("the topic's setting max.message.bytes is the limit"))
 }
 
 fn wall_clock() -> Millis {

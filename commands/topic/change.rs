@@ -210,7 +210,7 @@ pub(super) fn create(args: &CreateArgs) -> Outcome {
         config: config.clone(),
     };
     let topics: Vec<NewTopic> = args.names.iter().map(topic).collect();
-    target::run(&args.target, Intent::Change, async |session| {
+    target::run(&args.target, Intent::of(args.dry_run), async |session| {
         let request = CreateTopics { topics, validate_only: args.dry_run };
         let mut results = session.client.create_topics(request).await?;
         if args.if_not_exists {
@@ -283,7 +283,7 @@ pub(super) fn alter(args: &AlterArgs) -> Outcome {
         let failure = Failure::usage("nothing to change");
         return Err(failure.hint("give --set, --delete, --append or --subtract"));
     }
-    target::run(&args.target, Intent::Change, async |session| {
+    target::run(&args.target, Intent::of(args.dry_run), async |session| {
         let (client, name) = (&session.client, args.name.clone());
         let request = AlterTopic { name, changes: changes.clone(), validate_only: args.dry_run };
         let result = client.alter_topic(request).await;
@@ -348,7 +348,7 @@ async fn succeeded(
 }
 
 pub(super) fn add_partitions(args: &AddPartitionsArgs) -> Outcome {
-    target::run(&args.target, Intent::Change, async |session| {
+    target::run(&args.target, Intent::of(args.dry_run), async |session| {
         let client = &session.client;
         let before = describe_one(client, &args.name).await?;
         let present = i32::try_from(before.partitions.len()).unwrap_or(i32::MAX);
@@ -366,7 +366,7 @@ pub(super) fn add_partitions(args: &AddPartitionsArgs) -> Outcome {
 }
 
 pub(super) fn delete(args: &DeleteArgs) -> Outcome {
-    target::run(&args.target, Intent::Change, async |session| {
+    target::run(&args.target, Intent::of(args.dry_run), async |session| {
         let mut names = args.names.clone();
         if let Some(regex) = &args.regex {
             let (names_of_all, internal) = (Vec::new(), false);
@@ -422,7 +422,7 @@ const TRIMMED: &[Column<Trimmed>] = &[
 ];
 
 pub(super) fn trim(args: &TrimArgs) -> Outcome {
-    target::run(&args.target, Intent::Change, async |session| {
+    target::run(&args.target, Intent::of(args.dry_run), async |session| {
         let client = &session.client;
         let topic = describe_one(client, &args.name).await?;
         let all = topic.partitions.iter().map(|p| p.partition);
