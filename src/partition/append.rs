@@ -127,12 +127,12 @@ impl Partition {
             Ok(Judged::Append) => self.stage(append),
             Ok(Judged::Repeat(base_offset, next_offset)) => {
                 let appended = self.appended(base_offset, next_offset);
-                self.pending.park(self.staged_end, 0, Ok(appended), append.reply);
+                self.park(self.staged_end, 0, Ok(appended), append.reply);
             }
             // A refusal that rests on records not settled yet waits for them.
             Err(refusal) if refusal.rests_on_log() => {
                 self.write_staged(now);
-                self.pending.park(self.log.end_offset(), 0, Err(refusal), append.reply);
+                self.park(self.log.end_offset(), 0, Err(refusal), append.reply);
             }
             Err(refusal) => append.reply.send(Err(refusal)),
         }
@@ -140,6 +140,16 @@ impl Partition {
 
     fn repeats_staged_producer(&self, append: &Append) -> bool {
         !self.staged.is_empty() && append.batches.iter().any(|b| b.header().producer().is_some())
+    }
+
+    fn park(
+        &mut self,
+        depends_on: Offset,
+        bytes: usize,
+        outcome: Result<Appended, AppendRefusal>,
+        reply: AppendReply,
+    ) {
+        self.pending.park(self.high_watermark, depends_on, bytes, outcome, reply);
     }
 
     fn staged_bytes(&self) -> usize {
@@ -222,7 +232,7 @@ impl Partition {
             Ok(_) => {
                 assert_eq!(self.log.end_offset(), self.staged_end, "the log took what was staged");
                 for StagedReply { appended, bytes, reply } in replies {
-                    self.pending.park(appended.next_offset, bytes, Ok(appended), reply);
+                    self.park(appended.next_offset, bytes, Ok(appended), reply);
                 }
             }
             Err(error) => self.refuse_staged(&error, replies),

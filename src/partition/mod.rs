@@ -5,6 +5,8 @@
 mod append;
 mod outbox;
 mod reply;
+#[cfg(test)]
+mod tests;
 mod view;
 
 use std::sync::Arc;

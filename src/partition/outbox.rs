@@ -25,14 +25,20 @@ struct Parked {
 
 impl Pending {
     /// Parks an outcome, refusals included: a client must not learn of a state that a crash could
-    /// still take back.
+    /// still take back. What depends on nothing beyond `settled_end` is answered at once, because no
+    /// sync may ever come to release it.
     pub(super) fn park(
         &mut self,
+        settled_end: Offset,
         depends_on: Offset,
         bytes: usize,
         outcome: Result<Appended, AppendRefusal>,
         reply: AppendReply,
     ) {
+        if depends_on <= settled_end {
+            reply.send(outcome);
+            return;
+        }
         if let Some(last) = self.parked.back() {
             assert!(last.depends_on <= depends_on, "replies are parked in the order of the log");
         }
