@@ -1,18 +1,18 @@
-//! `rivvend bench consume`: how fast a broker hands records out. Every batch that arrives is
-//! checked, as by any consumer; its records are only read where nothing else tells their size.
+//! `rivvend bench consume`: how fast a broker hands records out. What arrives is walked from batch
+//! to batch and counted; checksums cost the client more than everything else, so they are asked for.
 
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 use clap::Args;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use rivvend::client::{Client, ClientError};
 use rivvend::config::Size;
 use rivvend::limits::FETCH_BYTES_MAX;
 use rivvend::protocol::native::message::{Fetch, FetchPartition, FetchPartitionResult};
-use rivvend::record::{Batches, CheckedBatch, Compression, Scratch};
+use rivvend::record::{BatchHeader, CheckRules, CheckedBatch, Compression, Scratch};
 use serde_json::json;
 
 use super::batch::{Batch, Shape};
@@ -61,6 +61,9 @@ pub(crate) struct ConsumeArgs {
     #[arg(long, value_name = "N", default_value_t = 1_000)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=10_000))]
     batch_records: u32,
+    /// Verify the checksum of every batch
+    #[arg(long)]
+    verify: bool,
     /// Threads that run the consumers [default: one per core]
     #[arg(long, value_name = "N")]
     #[arg(value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -98,7 +101,7 @@ pub(super) fn run(args: &ConsumeArgs) -> anyhow::Result<Exit> {
         "protocol": "native", "plan": args.plan.describe(), "durability": topic.durability,
         "partitions": topic.partitions, "consumers": args.consumers,
         "fetch_bytes": args.fetch_bytes.0, "fill_bytes": args.fill.0,
-        "record_size": args.record_size, "batch_records": args.batch_records,
+        "record_size": args.record_size, "batch_records": args.batch_records, "verify": args.verify,
     });
     let consuming = Consuming { args, session: &session, topic: &topic };
     let consumers = usize::from(args.consumers);
@@ -168,7 +171,8 @@ struct Consumer {
     client: Client,
     /// Its partitions, each with the offset it goes on from.
     places: Vec<(i32, i64)>,
-    scale: Option<f64>,
+    /// Which share of a batch keys and values are, once it is known.
+    payload_share: Option<f64>,
 }
 
 impl Load for Consuming<'_> {
@@ -179,7 +183,7 @@ impl Load for Consuming<'_> {
             (self.topic.partitions as usize, usize::from(self.args.consumers));
         let own = (number % partitions..partitions).step_by(consumers.max(1));
         let places = own.map(|partition| (partition as i32, 0)).collect();
-        Ok(Consumer { client: self.session.connect().await?, places, scale: None })
+        Ok(Consumer { client: self.session.connect().await?, places, payload_share: None })
     }
 
     async fn run(&self, mut consumer: Consumer, plan: &Plan, recorder: &RefCell<Recorder>) {
@@ -212,18 +216,19 @@ impl Consuming<'_> {
     async fn read(&self, consumer: &mut Consumer, place: usize) -> anyhow::Result<(u64, u64)> {
         let (partition, offset) = consumer.places[place];
         let max_bytes = self.args.fetch_bytes.0 as u32;
-        let (result, bytes) =
+        let (result, mut bytes) =
             fetch(&consumer.client, self.topic, partition, offset, max_bytes).await?;
-        let (mut records, mut size, mut next) = (0, 0, offset.max(result.log_start_offset));
-        for batch in Batches::new(bytes) {
-            let batch = batch?;
-            let scale = match consumer.scale {
-                Some(scale) => scale,
-                None => *consumer.scale.insert(payload_share(&batch)?),
-            };
-            records += u64::from(batch.header().records_count.unsigned_abs());
-            size += (batch.bytes().len() as f64 * scale).round() as u64;
-            next = batch.header().next_offset().0;
+        let share = match consumer.payload_share {
+            Some(share) => share,
+            None if bytes.is_empty() => 0.0,
+            None => *consumer.payload_share.insert(payload_share(bytes.clone())?),
+        };
+        let size = (bytes.len() as f64 * share).round() as u64;
+        let (mut records, mut next) = (0, offset.max(result.log_start_offset));
+        while !bytes.is_empty() {
+            let header = take_batch(&mut bytes, self.args.verify)?;
+            records += u64::from(header.records_count.unsigned_abs());
+            next = header.next_offset().0;
         }
         let is_at_end = next >= result.high_watermark;
         consumer.places[place].1 = if is_at_end { result.log_start_offset } else { next };
@@ -231,9 +236,21 @@ impl Consuming<'_> {
     }
 }
 
-/// Which share of a batch keys and values are. Measured on the first batch of a consumer, since
-/// those of a benchmark are alike and reading every record would measure the client.
-fn payload_share(batch: &CheckedBatch) -> anyhow::Result<f64> {
+/// Goes past the batch at the front.
+fn take_batch(bytes: &mut Bytes, verify: bool) -> anyhow::Result<BatchHeader> {
+    if verify {
+        return Ok(*CheckedBatch::take(bytes, &CheckRules::internal())?.header());
+    }
+    let header = BatchHeader::parse(bytes).context("the header of a batch is cut off")?;
+    let size = header.size_bytes().filter(|size| *size <= bytes.len());
+    bytes.advance(size.context("a batch is cut off")?);
+    Ok(header)
+}
+
+/// Which share of the first batch keys and values are. Taken for all of them, since those of a
+/// benchmark are alike and reading every record would measure the client.
+fn payload_share(mut bytes: Bytes) -> anyhow::Result<f64> {
+    let batch = CheckedBatch::take(&mut bytes, &CheckRules::internal())?;
     let mut scratch = Scratch::default();
     let mut payload = 0;
     for record in batch.records(&mut scratch)? {
@@ -241,4 +258,34 @@ fn payload_share(batch: &CheckedBatch) -> anyhow::Result<f64> {
         payload += record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len);
     }
     Ok(payload as f64 / batch.bytes().len() as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_are_walked_with_and_without_verifying_and_only_whole_ones_count() {
+        let shape =
+            Shape { records: 10, record_size: 100, keys: None, compression: Compression::None };
+        let batch = Batch::build(&shape, 1);
+        let two = Bytes::from([&batch.bytes[..], &batch.bytes[..]].concat());
+        let share = payload_share(two.clone()).expect("sound");
+        assert!((share * two.len() as f64 - 2_000.0).abs() < 1e-6);
+        for verify in [false, true] {
+            let mut left = two.clone();
+            for _ in 0..2 {
+                let header = take_batch(&mut left, verify).expect("sound");
+                assert_eq!(header.records_count, 10);
+            }
+            assert!(left.is_empty());
+            for cut in [1, 60, batch.bytes.len() - 1] {
+                assert!(take_batch(&mut two.slice(..cut), verify).is_err());
+            }
+        }
+        let mut wrong = two.to_vec();
+        wrong[100] ^= 1;
+        assert!(take_batch(&mut wrong.clone().into(), true).is_err());
+        assert!(take_batch(&mut wrong.into(), false).is_ok());
+    }
 }
