@@ -23,7 +23,7 @@ use clap::{Args, Subcommand};
 
 use rivvend::client::ClientError;
 
-use crate::failure::{Exit, Failure, Outcome, exit_of};
+use crate::failure::{Exit, Failure, Outcome};
 
 /// Measure a broker, and what this machine can do
 #[derive(Args, Clone, Debug)]
@@ -61,18 +61,14 @@ fn failure(error: anyhow::Error) -> Failure {
         Ok(report::Told(failure)) => return failure,
         Err(error) => error,
     };
-    let client = error.downcast_ref::<ClientError>();
-    let message = match client {
-        // It repeats its cause already, but not what it stood in the way of.
-        Some(client) if error.to_string() != client.to_string() => format!("{error}: {client}"),
-        Some(client) => client.to_string(),
-        None => format!("{error:#}"),
-    };
-    match client {
-        Some(client) if client.code().is_some() => {
-            Failure { code: client.code(), ..Failure::new(exit_of(client.code()), message) }
+    let context = error.to_string();
+    match error.downcast::<ClientError>() {
+        Ok(client) if context == client.to_string() => client.into(),
+        // What it stood in the way of; it tells its own cause already.
+        Ok(client) => {
+            let failure = Failure::from(client);
+            Failure { message: format!("{context}: {}", failure.message), ..failure }
         }
-        Some(client) if client.is_retriable() => Failure::new(Exit::Unavailable, message),
-        _ => Failure::failed(message),
+        Err(error) => Failure::failed(format!("{error:#}")),
     }
 }

@@ -4,10 +4,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
-use tokio::signal::unix::{SignalKind, signal};
 
-/// The exit status that a shell gives a program which Ctrl-C ended.
-const INTERRUPTED: i32 = 130;
+use crate::interrupt::Interrupt;
 
 static REQUESTED: AtomicBool = AtomicBool::new(false);
 
@@ -31,22 +29,16 @@ pub(super) fn check() -> anyhow::Result<()> {
 pub(super) fn listen() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
     let runtime = runtime.context("can not listen for signals")?;
-    let (mut interrupt, mut terminate) = {
+    let mut interrupt = {
         let _inside = runtime.enter();
-        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
+        Interrupt::listen().context("can not listen for signals")?
     };
     std::thread::spawn(move || {
         runtime.block_on(async {
-            for again in [false, true] {
-                tokio::select! {
-                    _ = interrupt.recv() => {}
-                    _ = terminate.recv() => {}
-                }
-                request();
-                if again {
-                    std::process::exit(INTERRUPTED);
-                }
-            }
+            interrupt.wait().await;
+            request();
+            // The second signal is not ours to handle, but needs this runtime.
+            std::future::pending::<()>().await;
         });
     });
     Ok(())
