@@ -39,8 +39,9 @@ impl Embedded {
         };
         let settings = SettingsArgs::for_directory(directory).map_err(OpenFailure::Other)?;
         let config = settings.load().map_err(OpenFailure::Other)?;
-        // What recovery finds must not go unsaid. The second directory of a process has a log.
-        let _ = start_log(LogFormat::Text, "warn");
+        // What recovery finds must not go unsaid; how a lone voter elects itself may. The second
+        // directory of a process has a log already.
+        let _ = start_log(LogFormat::Text, "warn,openraft=error");
         match embed(&config, mode).await {
             Ok((node, stream)) => Ok((Embedded { node }, stream)),
             Err(error) => Err(explain(&error)),
