@@ -1,14 +1,17 @@
 //! Opening a log that is on the disk: finding out what of it counts, and cutting off what does not.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::clean::CleanLog;
 use super::frontier::FrontierEntry;
 use super::read::{Damage, Position};
+use super::recover::Recoverer;
+use super::recovery::{CleanMarker, Indexes, Quarantine, Recovery, Truncation};
 use super::segment::Segment;
 use super::sync::SYNC_FAILED;
-use super::{Log, LogConfig, producers, retention};
+use super::{Log, LogConfig, producers, retention, sidecar};
 use crate::storage::{Disk, StorageError};
 use crate::types::Offset;
 
@@ -56,43 +59,14 @@ pub enum OpenError {
     },
 }
 
-/// What opening found and did.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Recovery {
-    /// The clean-shutdown marker matched, so nothing was scanned.
-    pub clean: bool,
-    /// Bytes that were read and checked.
-    pub scanned_bytes: u64,
-    /// The tail that was cut off, if one was.
-    pub torn: Option<Torn>,
-    /// Where the log is damaged below what was durable.
-    pub damage: Option<Damage>,
-    /// Names in the directory that are none of ours.
-    pub unknown: Vec<String>,
-    /// Files that were found wrong and could be done without.
-    pub notes: Vec<String>,
-}
-
-/// A tail that does not count.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Torn {
-    /// Where the log ends now.
-    pub at: Position,
-    /// Bytes that were cut off, those of later segments included.
-    pub bytes: u64,
-    /// They were all zero, so no copy was kept.
-    pub zeros: bool,
-    /// What was wrong with the first of them.
-    pub why: &'static str,
-    /// Where the copy is.
-    pub kept: Option<PathBuf>,
-}
-
 /// What a directory holds, by kind.
 #[derive(Debug, Default)]
 struct Found {
     /// Base offset and size.
     segments: Vec<(Offset, u64)>,
+    /// Segments whose three side files are there and of one size.
+    indexed: BTreeSet<Offset>,
+    sync_failed: bool,
     leftovers: Vec<PathBuf>,
     unknown: Vec<String>,
 }
@@ -102,8 +76,9 @@ pub(super) fn segment_name(base: Offset) -> String {
     format!("{:020}.log", base.0)
 }
 
-fn segment_base(name: &str) -> Option<Offset> {
-    let digits = name.strip_suffix(".log")?;
+/// The base offset in the name of a file of a segment; `None` for every other name.
+fn segment_base(name: &str, extension: &str) -> Option<Offset> {
+    let digits = name.strip_suffix(extension)?.strip_suffix('.')?;
     let plain = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
     digits.parse().ok().filter(|_| plain).map(Offset)
 }
@@ -123,19 +98,19 @@ impl Log {
     ) -> Result<(Log, Recovery), OpenError> {
         let mut log = Log::create(disk, dir, config);
         log.writable = mode == OpenMode::Write;
-        let mut recovery = Recovery::default();
         let found = match list(log.disk.as_ref(), &log.dir) {
-            Err(error) if error.is_not_found() => return Ok((log, recovery)),
+            Err(error) if error.is_not_found() => Found::default(),
             found => found?,
         };
-        recovery.unknown = found.unknown;
         if log.writable {
             found.leftovers.iter().try_for_each(|path| log.disk.remove(path))?;
         }
         log.load_segments(&found.segments)?;
-        log.recover(known, &mut recovery)?;
-        log.damage = recovery.damage.clone().map(Arc::new);
-        Ok((log, recovery))
+        log.leave_out_below_start()?;
+        let mut report = log.recover(known, &found)?;
+        let unknown = |name: &String| format!("unknown file {}", log.dir.join(name).display());
+        report.skipped.extend(found.unknown.iter().map(unknown));
+        Ok((log, report))
     }
 
     fn load_segments(&mut self, found: &[(Offset, u64)]) -> Result<(), OpenError> {
@@ -149,34 +124,113 @@ impl Log {
             })
             .collect();
         self.segments = Arc::new(segments);
-        let first = found.first().map(|&(base, _)| base);
-        self.start = start.or(first).unwrap_or_default();
+        // A start that is not zero is written down before anything below it goes.
+        self.start = start.unwrap_or_default();
         Ok(())
     }
 }
 
 impl Log {
-    fn recover(&mut self, known: Known, recovery: &mut Recovery) -> Result<(), OpenError> {
-        self.leave_out_below_start()?;
+    fn recover(&mut self, known: Known, found: &Found) -> Result<Recovery, OpenError> {
+        let entry = match known.frontier {
+            KnownFrontier::At(entry) => entry,
+            KnownFrontier::Missing => None,
+        };
         let Some(last) = self.segments.last().cloned() else {
-            (self.end, self.synced) =
-                (Position::at_start(self.start), Position::at_start(self.start));
-            return Ok(());
+            return Ok(self.recover_nothing(entry));
         };
-        let clean = match &known.clean {
-            Some(clean) if clean.segment_base == last.base() => {
-                clean.matches(last.file()?.as_ref())?
-            }
-            _ => false,
-        };
-        if let Some(clean) = known.clean.filter(|_| clean) {
-            recovery.clean = true;
-            self.settle_end(clean.end_offset, clean.segment_base, clean.position);
-            self.last_batch = Some((clean.last_batch_at, clean.last_batch_crc));
-            return self.restore(self.end, recovery);
+        if self.segments[0].base() > self.start {
+            return self.recover_headless(entry, known.frontier);
         }
-        let scanned = self.scan(known.frontier, recovery)?;
-        self.restore(scanned, recovery)
+        let clean = match &known.clean {
+            None => CleanMarker::Absent,
+            Some(clean)
+                if clean.segment_base == last.base() && clean.matches(last.file()?.as_ref())? =>
+            {
+                self.settle_end(clean.end_offset, clean.segment_base, clean.position);
+                self.last_batch = Some((clean.last_batch_at, clean.last_batch_crc));
+                CleanMarker::Matches
+            }
+            Some(_) => CleanMarker::Contradicted,
+        };
+        // Beside the marker of a failed sync a clean stop is not to be believed.
+        let believed = clean == CleanMarker::Contradicted && !found.sync_failed;
+        let clean_end = known.clean.filter(|_| believed).map(|clean| FrontierEntry {
+            segment_base: clean.segment_base,
+            end_offset: clean.end_offset,
+            position: clean.position,
+        });
+        let frontier = entry.into_iter().chain(clean_end).max_by_key(|entry| entry.end_offset);
+        let sealed = &self.segments[..self.segments.len() - 1];
+        let is_indexed = |segment: &Arc<Segment>| found.indexed.contains(&segment.base());
+        let indexes = if sealed.iter().all(is_indexed) { Indexes::Usable } else { Indexes::Wrong };
+        let (known, report) = (known.frontier, Recovery::default());
+        let sync_failed = found.sync_failed;
+        let mut recoverer =
+            Recoverer { log: self, frontier, known, clean, sync_failed, indexes, report };
+        let from = recoverer.run()?;
+        let mut report = recoverer.report;
+        if self.end.offset < self.start {
+            self.begin_again()?;
+        }
+        self.restore(from, &mut report)?;
+        Ok(report)
+    }
+
+    /// A log whose first segment is missing. Without a claim that there was one, a power cut has kept
+    /// the entry of a later segment and lost that of the first.
+    fn recover_headless(
+        &mut self,
+        entry: Option<FrontierEntry>,
+        known: KnownFrontier,
+    ) -> Result<Recovery, OpenError> {
+        let claimed = entry.is_some_and(|entry| entry.end_offset > self.start);
+        if claimed || known == KnownFrontier::Missing {
+            let end_offset = self.segments.last().map_or(self.start, |last| last.base());
+            let (segment_base, position) = (end_offset, 0);
+            self.segments = Arc::default();
+            let there = FrontierEntry { segment_base, end_offset, position };
+            return Ok(self.recover_nothing(entry.or(Some(there))));
+        }
+        let lost: u64 = self.segments.iter().filter_map(|segment| segment.sealed_len()).sum();
+        self.begin_again()?;
+        let mut report = Recovery::default();
+        report.truncations.push(Truncation {
+            file: self.dir.join(segment_name(self.start)),
+            position: 0,
+            offset: self.start,
+            bytes: lost,
+            why: "the first segment is missing and was never known to be synced".to_owned(),
+            kept: Vec::new(),
+        });
+        Ok(report)
+    }
+
+    /// A log without segments is empty, unless more is known of it.
+    fn recover_nothing(&mut self, entry: Option<FrontierEntry>) -> Recovery {
+        let mut report = Recovery::default();
+        (self.end, self.synced) = (Position::start_of(self.start), Position::start_of(self.start));
+        if let Some(entry) = entry.filter(|entry| entry.end_offset > self.start) {
+            let (offset, byte, why) = (self.start, 0, "the segment that begins here is missing");
+            let path: Arc<Path> = self.dir.join(segment_name(offset)).into();
+            let (file, position) = (path.to_path_buf(), byte);
+            report.quarantines.push(Quarantine { file, position, offset, why: why.to_owned() });
+            self.end = Position { offset: entry.end_offset, ..self.end };
+            self.synced = self.end;
+            self.damage = Some(Arc::new(Damage { path, byte, offset, why: why.into() }));
+        }
+        report
+    }
+
+    /// What is left of a log that was told to begin again further on.
+    fn begin_again(&mut self) -> Result<(), OpenError> {
+        if self.writable {
+            retention::cut_segments(self.disk.as_ref(), &self.dir, &self.segments)?;
+        }
+        self.segments = Arc::default();
+        (self.end, self.synced) = (Position::start_of(self.start), Position::start_of(self.start));
+        (self.sealed_bytes, self.last_batch) = (0, None);
+        Ok(())
     }
 
     /// Segments wholly below the log start are what a crash kept from being removed.
@@ -202,26 +256,37 @@ impl Log {
 
 impl Position {
     /// The end of a log that is empty and begins at `offset`.
-    fn at_start(offset: Offset) -> Position {
+    fn start_of(offset: Offset) -> Position {
         Position { offset, segment: offset, bytes: 0 }
     }
 }
 
 fn list(disk: &dyn Disk, dir: &Path) -> Result<Found, StorageError> {
     let mut found = Found::default();
-    for entry in disk.list(dir)? {
+    let entries = disk.list(dir)?;
+    let mut side_files: BTreeMap<Offset, Vec<u64>> = BTreeMap::new();
+    for entry in entries {
         let name = entry.name;
-        let known = ["leader-epochs", "log-start", SYNC_FAILED].contains(&name.as_str())
-            || producers::snapshot_offset(&name).is_some()
-            || [".index", ".timeindex", ".sum", ".torn"].iter().any(|end| name.ends_with(end));
-        match segment_base(&name) {
-            Some(base) => found.segments.push((base, entry.len)),
-            None if name.ends_with(".tmp") || name.ends_with(retention::DELETED) => {
-                found.leftovers.push(dir.join(name));
-            }
-            None if known => {}
-            None => found.unknown.push(name),
+        let own = ["leader-epochs", "log-start", SYNC_FAILED].contains(&name.as_str());
+        found.sync_failed |= name == SYNC_FAILED;
+        let side_file = sidecar::KINDS.iter().find_map(|(kind, _)| segment_base(&name, kind));
+        if let Some(base) = segment_base(&name, "log") {
+            found.segments.push((base, entry.len));
+        } else if let Some(base) = side_file {
+            side_files.entry(base).or_default().push(entry.len);
+        } else if name.ends_with(".tmp")
+            || name.ends_with(".unfinished")
+            || name.ends_with(retention::DELETED)
+        {
+            found.leftovers.push(dir.join(name));
+        } else if !own && !name.ends_with(".torn") && producers::snapshot_offset(&name).is_none() {
+            found.unknown.push(name);
         }
     }
+    let complete = |sizes: &Vec<u64>| {
+        sizes.len() == sidecar::KINDS.len() && sizes.iter().all(|&size| size == sizes[0])
+    };
+    found.indexed =
+        side_files.iter().filter(|(_, sizes)| complete(sizes)).map(|(&at, _)| at).collect();
     Ok(found)
 }

@@ -2,6 +2,7 @@
 //! range is whole batches, verified unless this process wrote them itself, ready for `sendfile`.
 //! Knows no limit but what it is given: which offsets a reader may see is the partition's business.
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -33,7 +34,7 @@ pub struct Damage {
     /// The first offset that can not be served.
     pub offset: Offset,
     /// What is wrong there.
-    pub why: &'static str,
+    pub why: Cow<'static, str>,
 }
 
 /// Why a read fails.
@@ -173,6 +174,7 @@ impl LogView {
         max_bytes: usize,
     ) -> Result<ReadRange, ReadError> {
         self.refuse_outside(from, up_to.offset)?;
+        let up_to = self.sound(up_to);
         let mut range = ReadRange { pieces: Vec::new(), next_offset: from };
         let mut room = max_bytes as u64;
         let mut i = self.segment_of(from);
@@ -211,6 +213,7 @@ impl LogView {
         timestamp: Millis,
         up_to: Position,
     ) -> Result<Option<ReadRange>, ReadError> {
+        let up_to = self.sound(up_to);
         let found = self.first_not_older(timestamp, up_to)?;
         found.map(|header| self.read_batch(&header, up_to)).transpose()
     }
@@ -220,6 +223,7 @@ impl LogView {
     /// # Errors
     /// As for [`LogView::read`].
     pub fn batch_of_max_timestamp(&self, up_to: Position) -> Result<Option<ReadRange>, ReadError> {
+        let up_to = self.sound(up_to);
         let mut newest = NEVER;
         for i in self.segment_of(self.start)..self.segments.len() {
             let Some(limit) = self.limit(i, up_to)? else { break };
@@ -268,6 +272,18 @@ impl LogView {
                 Err(ReadError::Corrupt(damage.as_ref().clone()))
             }
             _ => Ok(()),
+        }
+    }
+
+    /// The part of what a reader may see that is not known to be damaged.
+    fn sound(&self, up_to: Position) -> Position {
+        match (&self.damage, self.segments.last()) {
+            (Some(damage), Some(last)) if damage.offset < up_to.offset => Position {
+                offset: damage.offset,
+                segment: last.base(),
+                bytes: last.sealed_len().unwrap_or(0),
+            },
+            _ => up_to,
         }
     }
 

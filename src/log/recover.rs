@@ -1,313 +1,474 @@
-//! Recovery of a log whose last stop was not clean: scanning from the frontier, cutting the tail that
-//! does not count, refusing what is damaged.
+//! Recovery of one log: observing the facts that the decision table asks for, carrying out what it
+//! decides, and restoring what is known of the batches. What is decided is in `recovery` alone.
 
-use std::io::IoSlice;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::epochs::LeaderEpochs;
 use super::frontier::FrontierEntry;
-use super::open::{KnownFrontier, OpenError, Recovery, Torn};
+use super::open::{KnownFrontier, OpenError};
 use super::read::{Damage, Position, ReadError};
-use super::scan::{self, Walk, WalkError};
+use super::recovery::{
+    self, CleanMarker, Decision, Facts, Found, FrontierKnown, Gaps, Indexes, Place, Quarantine,
+    Recovery, ScanFrom, SegmentSeen, SyncFailed, Truncation,
+};
 use super::segment::Segment;
+use super::sync::SYNC_FAILED;
 use super::{Log, producers, retention, sidecar};
-use crate::storage::{Access, DiskFile, StorageError};
-use crate::types::{Millis, Offset};
+use crate::record::BatchHeader;
+use crate::storage::{Access, StorageError};
+use crate::types::{LeaderEpoch, Millis, Offset};
 
-const COPY_BYTES: usize = 256 * 1024;
-
-/// What a scan found.
-struct Scan {
-    /// Where it began.
-    from: Position,
-    /// Segment (by number) and place up to which everything is sound.
+/// What a look at the log found.
+struct Look {
+    /// Where it began; what lies below was known to be sound.
+    from: Offset,
+    /// First segment that was looked at, and where in it.
+    first: usize,
+    first_at: u64,
+    /// Segment, by number, in which it ended, and where.
     segment: usize,
     end: Position,
-    bytes: u64,
-    /// What stopped it before the end of the last segment.
-    bad: Option<&'static str>,
+    found: Found,
+    why: String,
 }
 
-impl Log {
-    /// Finds the end of the log, and cuts off what lies behind it. Returns where the scan began: the
-    /// state that batches below have left must come from elsewhere.
-    pub(super) fn scan(
-        &mut self,
-        frontier: KnownFrontier,
-        recovery: &mut Recovery,
-    ) -> Result<Position, OpenError> {
-        let entry = match frontier {
-            KnownFrontier::At(entry) => entry,
-            KnownFrontier::Missing => None,
-        };
-        let (first, from) = match self.locate(entry)? {
-            Ok(place) => place,
-            Err(damage) => {
-                let known_end = entry.map_or(damage.offset, |entry| entry.end_offset);
-                self.refuse_from(damage, known_end, recovery);
-                return Ok(self.end);
-            }
-        };
-        let scan = self.scan_from(first, from)?;
-        recovery.scanned_bytes = scan.bytes;
-        let is_last = scan.segment + 1 == self.segments.len();
-        match scan.bad {
-            None => {
-                let segment = self.segments[scan.segment].base();
-                self.settle_end(scan.end.offset, segment, scan.end.bytes);
-            }
-            Some(why) if frontier == KnownFrontier::Missing && !is_last => {
-                let path = self.segments[scan.segment].path().clone();
-                let damage = Damage { path, byte: scan.end.bytes, offset: scan.end.offset, why };
-                let known_end = self.segments.last().map_or(damage.offset, |last| last.base());
-                self.refuse_from(damage, known_end, recovery);
-                return Ok(from);
-            }
-            Some(why) => self.cut_tail(&scan, why, recovery)?,
-        }
-        if self.writable {
-            self.make_durable(first, scan.from)?;
-        }
-        Ok(scan.from)
-    }
+/// A log that is being recovered.
+pub(super) struct Recoverer<'a> {
+    pub(super) log: &'a mut Log,
+    /// The larger of the journal's entry and the end that a contradicted clean-shutdown marker gave.
+    pub(super) frontier: Option<FrontierEntry>,
+    pub(super) known: KnownFrontier,
+    pub(super) clean: CleanMarker,
+    /// A sync had failed.
+    pub(super) sync_failed: bool,
+    pub(super) indexes: Indexes,
+    pub(super) report: Recovery,
+}
 
-    /// Number of the segment and place where the scan has to begin, or what is wrong below it.
-    fn locate(
-        &self,
-        entry: Option<FrontierEntry>,
-    ) -> Result<Result<(usize, Position), Damage>, StorageError> {
-        let start = |i: usize| {
-            let base = self.segments[i].base();
-            (i, Position { offset: base, segment: base, bytes: 0 })
-        };
-        let Some(entry) = entry.filter(|entry| entry.end_offset > self.start) else {
-            return Ok(Ok(start(0)));
-        };
-        let after = self.segments.partition_point(|segment| segment.base() <= entry.end_offset);
-        let Some(i) = after.checked_sub(1) else { return Ok(Ok(start(0))) };
-        if let Some(hole) = self.hole_below(i)? {
-            return Ok(Err(hole));
-        }
-        let segment = &self.segments[i];
-        let len = segment.sealed_len().unwrap_or(0);
-        if segment.base() == entry.end_offset {
-            return Ok(Ok(start(i)));
-        }
-        if segment.base() != entry.segment_base {
-            // The frontier lies inside a segment that has since been sealed or rewritten.
-            let is_last = i + 1 == self.segments.len();
-            return Ok(Ok(if is_last { start(i) } else { start(i + 1) }));
-        }
-        if len >= entry.position {
-            let (offset, segment) = (entry.end_offset, entry.segment_base);
-            return Ok(Ok((i, Position { offset, segment, bytes: entry.position })));
-        }
-        let base = start(i).1;
-        let (end, _) = check_segment(segment, base, len)?;
-        let why = "the file is shorter than what was durable";
-        let (path, byte, offset) = (segment.path().clone(), end.bytes, end.offset);
-        Ok(Err(Damage { path, byte, offset, why }))
-    }
-
-    /// A segment missing among those up to `last`, as far as their indexes tell.
-    fn hole_below(&self, last: usize) -> Result<Option<Damage>, StorageError> {
-        for (segment, next) in self.segments[..=last].iter().zip(&self.segments[1..=last]) {
-            let len = segment.sealed_len().unwrap_or(0);
-            let end = sidecar::last_place(self.disk.as_ref(), segment.path(), segment.base());
-            let complete = end.is_some_and(|(_, at)| at == len);
-            if let Some((offset, _)) = end.filter(|&(offset, _)| complete && offset < next.base()) {
-                let path = self.dir.join(super::open::segment_name(offset)).into();
-                let why = "the segment that begins here is missing";
-                return Ok(Some(Damage { path, byte: 0, offset, why }));
-            }
-        }
-        Ok(None)
-    }
-
-    fn scan_from(&mut self, first: usize, from: Position) -> Result<Scan, StorageError> {
-        let mut scan = Scan { from, segment: first, end: from, bytes: 0, bad: None };
-        for i in first..self.segments.len() {
-            let segment = &self.segments[i];
-            if i > first {
-                if segment.base() != scan.end.offset && !self.is_gap(i - 1, segment.base()) {
-                    scan.bad = Some("the next segment does not begin where this one ends");
-                    break;
+impl Recoverer<'_> {
+    /// Goes through the table until the log is open or in quarantine. Returns the offset below which
+    /// nothing was looked at.
+    pub(super) fn run(&mut self) -> Result<Offset, OpenError> {
+        let mut facts = self.first_facts();
+        let mut look = None;
+        loop {
+            let row = recovery::decide(&facts);
+            match (row.decision, &mut look) {
+                (Decision::OpenWithoutScan, _) => return Ok(self.log.end.offset),
+                (Decision::RebuildIndexes, _) => {
+                    self.rebuild_indexes()?;
+                    facts.indexes = Indexes::Usable;
                 }
-                scan.end = Position { offset: segment.base(), segment: segment.base(), bytes: 0 };
+                (Decision::ScanAboveFrontier, look) => {
+                    *look = Some(self.look_above()?);
+                    self.observe(&mut facts, look.as_ref());
+                }
+                (Decision::ScanAll, look) => {
+                    *look = Some(self.look(0, 0, None)?);
+                    self.observe(&mut facts, look.as_ref());
+                }
+                (_, None) => unreachable!("the table decides nothing else before a look"),
+                (Decision::RewriteAboveFrontier, Some(look)) => {
+                    self.rewrite(look)?;
+                    facts.sync_failed = SyncFailed::No;
+                }
+                (Decision::CutZeros, Some(look))
+                | (Decision::Truncate, Some(look))
+                | (Decision::TruncateAndDropLater, Some(look)) => {
+                    self.cut(look, row.decision)?;
+                    facts.found = Found::Sound;
+                }
+                (Decision::SyncTailAndOpen, Some(look)) => {
+                    self.sync_from(look)?;
+                    return Ok(look.from);
+                }
+                (Decision::Quarantine, Some(look)) => {
+                    self.quarantine(look);
+                    return Ok(look.from);
+                }
             }
-            scan.segment = i;
-            let len = segment.sealed_len().unwrap_or(0);
-            let (end, bad) = check_segment(segment, scan.end, len)?;
-            scan.bytes += end.bytes - scan.end.bytes;
-            (scan.end, scan.bad) = (end, bad);
-            if bad.is_some() {
+        }
+    }
+
+    fn first_facts(&self) -> Facts {
+        let failed = self.sync_failed;
+        Facts {
+            clean: self.clean,
+            frontier: match self.known {
+                KnownFrontier::Missing => FrontierKnown::No,
+                KnownFrontier::At(None) => FrontierKnown::NoEntry,
+                KnownFrontier::At(Some(_)) => FrontierKnown::Entry,
+            },
+            // What is only read is not written again; whoever opens it for writing will.
+            sync_failed: if failed && self.log.writable { SyncFailed::Yes } else { SyncFailed::No },
+            found: Found::NotLooked,
+            place: Place::AtOrAbove,
+            segment: recovery::Segment::Last,
+            indexes: self.indexes,
+        }
+    }
+
+    fn observe(&self, facts: &mut Facts, look: Option<&Look>) {
+        let look = look.expect("there has just been a look");
+        let segment = self.kind(look.segment);
+        let base = look.end.segment;
+        facts.found = look.found;
+        facts.segment = segment;
+        facts.place = recovery::place(self.frontier.as_ref(), base, look.end.bytes, segment);
+    }
+
+    /// Whether a segment was synced whole before the next one began. Side files are written behind
+    /// the sync, so complete ones prove it.
+    fn kind(&self, i: usize) -> recovery::Segment {
+        let segments = &self.log.segments;
+        let Some(next) = segments.get(i + 1) else { return recovery::Segment::Last };
+        match self.sealed_end(i) {
+            Some(offset) if offset <= next.base() => recovery::Segment::Sealed,
+            _ => recovery::Segment::Unproved,
+        }
+    }
+
+    /// Offset at the end of a segment whose side files are complete.
+    fn sealed_end(&self, i: usize) -> Option<Offset> {
+        let segment = &self.log.segments[i];
+        let (disk, len) = (self.log.disk.as_ref(), len_of(segment));
+        // A glance at the last entry spares reading most files that are not complete.
+        let (_, at) = sidecar::last_place(disk, segment.path(), segment.base())?;
+        let last = || sidecar::load(disk, segment.path(), segment.base(), len).last_boundary();
+        (at == len && len > 0).then(last).filter(|last| last.at == len).map(|last| last.offset)
+    }
+
+    /// Looks at everything that is not known to be synced.
+    fn look_above(&mut self) -> Result<Look, StorageError> {
+        let Some(frontier) = self.frontier else {
+            let first = (0..self.log.segments.len())
+                .find(|&i| self.kind(i) != recovery::Segment::Sealed)
+                .expect("the last segment is not a sealed one");
+            return self.look(first, 0, None);
+        };
+        let upto = self.log.segments.partition_point(|at| at.base() <= frontier.segment_base);
+        if let Some(hole) = self.hole_below(upto) {
+            return Ok(hole);
+        }
+        let above = self.log.segments.iter().enumerate().skip(upto.saturating_sub(1));
+        let kinds: Vec<_> = above
+            .map(|(i, at)| SegmentSeen { base: at.base(), bytes: len_of(at), kind: self.kind(i) })
+            .collect();
+        if recovery::falls_short(&frontier, &kinds) {
+            return self.look_at_short(upto.saturating_sub(1));
+        }
+        match kinds.first() {
+            Some(first) if first.base == frontier.segment_base => match first.kind {
+                recovery::Segment::Sealed => self.look(upto, 0, None),
+                _ => self.look(upto - 1, frontier.position, Some(frontier.end_offset)),
+            },
+            _ => self.look(upto.min(self.log.segments.len() - 1), 0, None),
+        }
+    }
+
+    /// Finds the end of what is there when less is there than was synced.
+    fn look_at_short(&mut self, segment: usize) -> Result<Look, StorageError> {
+        let mut look = self.look(segment, 0, None)?;
+        if look.found == Found::Sound {
+            look.why = "the log ends before what was known to be synced".to_owned();
+        }
+        look.found = Found::Short;
+        Ok(look)
+    }
+
+    /// A segment missing among the first `count`, as far as side files tell.
+    fn hole_below(&self, count: usize) -> Option<Look> {
+        for i in 1..count {
+            let segment = &self.log.segments[i - 1];
+            let (disk, next) = (self.log.disk.as_ref(), self.log.segments[i].base());
+            let (offset, at) =
+                sidecar::last_place(disk, segment.path(), segment.base()).unwrap_or((next, 0));
+            if offset < next && at == len_of(segment) && self.sealed_end(i - 1) == Some(offset) {
+                let end = Position { offset, segment: segment.base(), bytes: at };
+                return Some(hole(i - 1, end));
+            }
+        }
+        None
+    }
+
+    /// Checks every batch from a place on, until the log ends or something is wrong.
+    fn look(
+        &mut self,
+        first: usize,
+        first_at: u64,
+        offset: Option<Offset>,
+    ) -> Result<Look, StorageError> {
+        let base = self.log.segments[first].base();
+        let from = offset.unwrap_or(base);
+        let end = Position { offset: from, segment: base, bytes: first_at };
+        let (found, why) = (Found::Sound, String::new());
+        let mut look = Look { from, first, first_at, segment: first, end, found, why };
+        let mut epoch = LeaderEpoch(-1);
+        for i in first..self.log.segments.len() {
+            let base = self.log.segments[i].base();
+            if i > first {
+                if let Some(gap) = self.check_joint(&look, base) {
+                    return Ok(gap);
+                }
+                look.end = Position { offset: base, segment: base, bytes: 0 };
+                look.segment = i;
+            }
+            self.look_at_segment(&mut look, &mut epoch)?;
+            if look.found != Found::Sound {
                 break;
             }
         }
-        Ok(scan)
+        Ok(look)
     }
 
-    /// Whether compaction has left a gap between a segment and the next one.
-    fn is_gap(&self, i: usize, next: Offset) -> bool {
-        let segment = &self.segments[i];
-        let end = sidecar::last_place(self.disk.as_ref(), segment.path(), segment.base());
-        end == Some((next, segment.sealed_len().unwrap_or(0)))
+    fn look_at_segment(
+        &mut self,
+        look: &mut Look,
+        epoch: &mut LeaderEpoch,
+    ) -> Result<(), StorageError> {
+        let segment = self.log.segments[look.segment].clone();
+        if self.kind(look.segment) == recovery::Segment::Sealed
+            && let Some(damage) = segment.verify(0, len_of(&segment))?.damage
+        {
+            // The checksum over headers knows more than the batches themselves.
+            look.end = Position { offset: damage.offset, bytes: damage.byte, ..look.end };
+            (look.found, look.why) = (Found::Corrupt, damage.why.into_owned());
+            return Ok(());
+        }
+        let (position, next_offset) = (look.end.bytes, look.end.offset);
+        let gaps = Gaps::Allowed;
+        let from = ScanFrom { position, next_offset, leader_epoch: *epoch, gaps };
+        let result = recovery::scan(segment.file()?.as_ref(), from, None, &mut |_, _| {})?;
+        self.report.scanned_bytes += result.position - position;
+        self.report.scanned_batches += result.batches;
+        *epoch = result.last.map_or(*epoch, |last| last.leader_epoch);
+        look.end = Position { offset: result.next_offset, bytes: result.position, ..look.end };
+        look.found = result.found();
+        look.why = result.defect.map(|defect| defect.why).unwrap_or_default();
+        Ok(())
+    }
+
+    /// What is wrong when the next segment does not begin where the look has come to.
+    fn check_joint(&self, look: &Look, next: Offset) -> Option<Look> {
+        if next == look.end.offset || self.sealed_end(look.segment) == Some(next) {
+            return None;
+        }
+        let mut gap = hole(look.segment, look.end);
+        (gap.from, gap.first, gap.first_at) = (look.from, look.first, look.first_at);
+        let acknowledged = match self.known {
+            KnownFrontier::Missing => true,
+            KnownFrontier::At(_) => {
+                self.frontier.is_some_and(|frontier| look.end.offset < frontier.end_offset)
+            }
+        };
+        if next < look.end.offset {
+            gap.found = Found::Corrupt;
+            gap.why = format!("the next segment begins at {next} already");
+        } else if !acknowledged && self.kind(look.segment) != recovery::Segment::Sealed {
+            // A power cut took the end of this segment, but not the next one's entry.
+            gap.found = Found::Torn;
+        }
+        Some(gap)
+    }
+
+    fn rebuild_indexes(&mut self) -> Result<(), StorageError> {
+        let sealed = self.log.segments.len().saturating_sub(1);
+        for (i, segment) in self.log.segments[..sealed].iter().enumerate() {
+            if !self.log.writable || self.sealed_end(i).is_some() || segment.damage()?.is_some() {
+                continue;
+            }
+            let next = self.log.segments[i + 1].base();
+            let Some(flush) = segment.complete_side_files(next)? else { continue };
+            // Complete side files prove that the segment was synced, so it has to be.
+            self.log.disk.open(segment.path(), Access::Write)?.sync()?;
+            match flush.run(self.log.disk.as_ref()) {
+                Ok(()) => self.report.indexes_rebuilt += 1,
+                Err(error) => self.report.skipped.push(format!("indexes not rebuilt: {error}")),
+            }
+        }
+        Ok(())
+    }
+
+    fn rewrite(&mut self, look: &Look) -> Result<(), StorageError> {
+        for (i, segment) in self.log.segments.iter().enumerate().skip(look.first) {
+            let at = if i == look.first { look.first_at } else { 0 };
+            let file = self.log.disk.open(segment.path(), Access::Write)?;
+            self.report.rewritten_bytes += recovery::rewrite_above(file.as_ref(), at)?;
+        }
+        self.log.disk.remove(&self.log.dir.join(SYNC_FAILED))?;
+        self.log.disk.sync_dir(&self.log.dir)?;
+        Ok(())
+    }
+
+    fn cut(&mut self, look: &Look, decision: Decision) -> Result<(), StorageError> {
+        let segment = self.log.segments[look.segment].clone();
+        let behind: Vec<_> = self.log.segments[look.segment + 1..].to_vec();
+        let bytes =
+            len_of(&segment) - look.end.bytes + behind.iter().map(|at| len_of(at)).sum::<u64>();
+        let mut kept = Vec::new();
+        if self.log.writable {
+            kept = self.cut_files(&segment, &behind, look.end, decision)?;
+        }
+        if decision == Decision::CutZeros {
+            self.report.zero_bytes_cut += bytes;
+        } else {
+            self.report.truncations.push(Truncation {
+                file: segment.path().to_path_buf(),
+                position: look.end.bytes,
+                offset: look.end.offset,
+                bytes,
+                why: look.why.clone(),
+                kept,
+            });
+        }
+        self.keep_segments(look.segment, look.end.bytes);
+        Ok(())
+    }
+
+    fn cut_files(
+        &self,
+        segment: &Segment,
+        behind: &[Arc<Segment>],
+        end: Position,
+        decision: Decision,
+    ) -> Result<Vec<PathBuf>, StorageError> {
+        let (disk, dir) = (self.log.disk.as_ref(), self.log.dir.as_ref());
+        let mut kept = Vec::new();
+        producers::remove_snapshots_above(disk, dir, end.offset)?;
+        // From the last one on, each durably, so that a crash leaves no hole.
+        for later in behind.iter().rev() {
+            let file = disk.open(later.path(), Access::Write)?;
+            kept.extend(recovery::remove_tail(disk, later.path(), file.as_ref(), 0)?);
+            retention::cut_segments(disk, dir, std::slice::from_ref(later))?;
+        }
+        sidecar::remove(disk, segment.path())?;
+        disk.sync_dir(dir)?;
+        let file = disk.open(segment.path(), Access::Write)?;
+        if decision == Decision::CutZeros {
+            recovery::cut_zeros(file.as_ref(), end.bytes)?;
+        } else {
+            kept.extend(recovery::remove_tail(disk, segment.path(), file.as_ref(), end.bytes)?);
+        }
+        Ok(kept)
+    }
+
+    /// Leaves out of the log what lies behind a place, whatever the disk has there.
+    fn keep_segments(&mut self, last: usize, bytes: u64) {
+        let mut segments = self.log.segments[..=last].to_vec();
+        segments[last] = Arc::new(segments[last].cut(bytes, None));
+        self.log.segments = Arc::new(segments);
+    }
+
+    /// Syncs what was not known to be, before anybody is shown it.
+    fn sync_from(&mut self, look: &Look) -> Result<(), StorageError> {
+        let mut synced = false;
+        for (i, segment) in self.log.segments.iter().enumerate().skip(look.first) {
+            let at = if i == look.first { look.first_at } else { 0 };
+            if self.log.writable && len_of(segment) > at {
+                self.log.disk.open(segment.path(), Access::Write)?.sync()?;
+                synced = true;
+            }
+        }
+        if synced {
+            self.log.disk.sync_dir(&self.log.dir)?;
+        }
+        self.log.settle_end(look.end.offset, look.end.segment, look.end.bytes);
+        Ok(())
     }
 
     /// Leaves out of the log what is damaged and everything behind it.
-    fn refuse_from(&mut self, damage: Damage, known_end: Offset, recovery: &mut Recovery) {
-        let kept = self.segments.partition_point(|segment| segment.base() < damage.offset);
-        let mut segments = self.segments[..kept].to_vec();
-        let mut bytes = 0;
-        if let Some(last) = segments.last_mut() {
-            bytes = last.sealed_len().unwrap_or(0);
-            if *last.path() == damage.path {
-                bytes = damage.byte;
-                *last = Arc::new(last.cut(bytes, None));
-            }
+    fn quarantine(&mut self, look: &Look) {
+        let segment = &self.log.segments[look.segment];
+        let (mut path, mut byte) = (segment.path().clone(), look.end.bytes);
+        if look.found == Found::MissingSegment {
+            path = self.log.dir.join(super::open::segment_name(look.end.offset)).into();
+            byte = 0;
         }
-        self.segments = Arc::new(segments);
-        let offset = known_end.max(damage.offset);
-        match self.segments.last().map(|last| last.base()) {
-            Some(segment) => self.settle_end(offset, segment, bytes),
-            None => self.end = Position { offset, segment: offset, bytes: 0 },
-        }
-        recovery.damage = Some(damage);
+        let (offset, why) = (look.end.offset, look.why.clone());
+        self.report.quarantines.push(Quarantine {
+            file: path.to_path_buf(),
+            position: byte,
+            offset,
+            why: why.clone(),
+        });
+        let last_base = self.log.segments.last().map_or(offset, |last| last.base());
+        let known = self.frontier.map_or(offset, |frontier| frontier.end_offset);
+        self.keep_segments(look.segment, look.end.bytes);
+        let end = offset.max(known).max(last_base);
+        self.log.settle_end(end, look.end.segment, look.end.bytes);
+        self.log.damage = Some(Arc::new(Damage { path, byte, offset, why: why.into() }));
     }
+}
 
-    fn cut_tail(
-        &mut self,
-        scan: &Scan,
-        why: &'static str,
-        recovery: &mut Recovery,
-    ) -> Result<(), OpenError> {
-        let segment = self.segments[scan.segment].clone();
-        let len = segment.sealed_len().unwrap_or(0);
-        let behind: Vec<_> = self.segments[scan.segment + 1..].to_vec();
-        let behind_bytes: u64 = behind.iter().filter_map(|segment| segment.sealed_len()).sum();
-        let zeros =
-            behind_bytes == 0 && scan::is_zero(segment.file()?.as_ref(), scan.end.bytes, len)?;
-        let mut kept = None;
-        if self.writable {
-            if !zeros {
-                kept = Some(self.keep_torn(&segment, scan.end.bytes, len)?);
-                for segment in &behind {
-                    self.keep_torn(segment, 0, segment.sealed_len().unwrap_or(0))?;
-                }
-            }
-            let disk = self.disk.as_ref();
-            producers::remove_snapshots_above(disk, &self.dir, scan.end.offset)?;
-            retention::cut_segments(disk, &self.dir, &behind)?;
-            retention::cut_file(disk, &self.dir, segment.path(), scan.end.bytes)?;
-        }
-        let mut segments = self.segments[..=scan.segment].to_vec();
-        segments[scan.segment] = Arc::new(segment.cut(scan.end.bytes, None));
-        self.segments = Arc::new(segments);
-        self.settle_end(scan.end.offset, segment.base(), scan.end.bytes);
-        let bytes = len - scan.end.bytes + behind_bytes;
-        recovery.torn = Some(Torn { at: self.end, bytes, zeros, why, kept });
-        Ok(())
-    }
+fn hole(segment: usize, end: Position) -> Look {
+    let why = format!("the segment that begins at offset {} is missing", end.offset);
+    let (from, found) = (end.offset, Found::MissingSegment);
+    Look { from, first: segment, first_at: end.bytes, segment, end, found, why }
+}
 
-    /// Copies what is about to be cut off to a file of its own.
-    fn keep_torn(&self, segment: &Segment, at: u64, end: u64) -> Result<PathBuf, StorageError> {
-        let path = segment.path().with_extension(format!("log.{at}.torn"));
-        if self.disk.exists(&path)? {
-            self.disk.remove(&path)?;
-        }
-        let copy = self.disk.create(&path)?;
-        copy_bytes(segment.file()?.as_ref(), at, end, copy.as_ref(), 0)?;
-        copy.sync()?;
-        self.disk.sync_dir(&self.dir)?;
-        Ok(path)
-    }
+fn len_of(segment: &Segment) -> u64 {
+    segment.sealed_len().expect("no segment grows while the log is opened")
+}
 
-    /// Syncs what lies above the frontier, before anybody is shown it.
-    fn make_durable(&self, first: usize, from: Position) -> Result<(), StorageError> {
-        let marker = self.dir.join(super::sync::SYNC_FAILED);
-        let distrusted = self.disk.exists(&marker)?;
-        for (i, segment) in self.segments.iter().enumerate().skip(first) {
-            let at = if i == first { from.bytes } else { 0 };
-            let len = segment.sealed_len().unwrap_or(0);
-            if at == len && !distrusted {
-                continue;
-            }
-            let file = self.disk.open(segment.path(), Access::Write)?;
-            if distrusted {
-                // After a failed sync the page cache may hold as clean what never reached the disk.
-                copy_bytes(file.as_ref(), at, len, file.as_ref(), at)?;
-            }
-            file.sync()?;
-        }
-        self.disk.sync_dir(&self.dir)?;
-        if distrusted {
-            self.disk.remove(&marker)?;
-            self.disk.sync_dir(&self.dir)?;
-        }
-        Ok(())
-    }
-
-    /// Brings epochs and producers up to the end of the log. Batches from `from` on have been
-    /// scanned; what those below have left is in files.
-    pub(super) fn restore(
-        &mut self,
-        from: Position,
-        recovery: &mut Recovery,
-    ) -> Result<(), OpenError> {
-        self.restore_epochs(from, recovery)?;
+impl Log {
+    /// Brings epochs and producers up to the end of the log. Batches from `from` on have just been
+    /// looked at; what those below have left is in files.
+    pub(super) fn restore(&mut self, from: Offset, report: &mut Recovery) -> Result<(), OpenError> {
+        self.restore_epochs(from, report);
         if self.writable {
             producers::remove_snapshots_above(self.disk.as_ref(), &self.dir, self.end.offset)?;
         }
-        if let Err(error) = self.rebuild_producers() {
-            recovery.notes.push(format!("producer state is incomplete: {error}"));
+        match self.rebuild_producers() {
+            Ok(skipped) => report.skipped.extend(skipped),
+            Err(error) => report.skipped.push(format!("producer state is incomplete: {error}")),
         }
         Ok(())
     }
 
-    fn restore_epochs(&mut self, from: Position, recovery: &mut Recovery) -> Result<(), OpenError> {
-        let loaded = super::epochs::LeaderEpochs::load(self.disk.as_ref(), &self.dir);
-        let mut from = from.offset;
-        match loaded {
-            Ok(Some(epochs)) => self.epochs = epochs,
-            Ok(None) => from = self.start,
-            Err(error) => {
-                recovery.notes.push(format!("leader-epochs is rebuilt: {error}"));
+    fn restore_epochs(&mut self, from: Offset, report: &mut Recovery) {
+        let loaded = LeaderEpochs::load(self.disk.as_ref(), &self.dir);
+        let mut from = from;
+        let mut epochs = match loaded {
+            Ok(Some(epochs)) => epochs,
+            Ok(None) => {
                 from = self.start;
+                LeaderEpochs::default()
             }
-        }
-        // A truncation that was interrupted, or batches that are gone, may have left later ones.
-        self.epochs.truncate_from_end(from);
-        let mut epochs = std::mem::take(&mut self.epochs);
+            Err(error) => {
+                report.skipped.push(format!("leader-epochs is rebuilt: {error}"));
+                from = self.start;
+                LeaderEpochs::default()
+            }
+        };
+        // An interrupted truncation may have left epochs of batches that are gone.
+        epochs.truncate_from_end(from);
         let mut changed = false;
         let read = self.replay(from, |header| {
             changed |= epochs.assign(header.leader_epoch, header.base_offset).unwrap_or(false);
         });
         epochs.truncate_from_start(self.start);
         self.epochs = epochs;
-        self.pending.epochs |= changed;
+        self.pending.epochs |= changed && self.writable;
         if let Err(error) = read {
-            recovery.notes.push(format!("leader epochs are incomplete: {error}"));
+            report.skipped.push(format!("leader epochs are incomplete: {error}"));
         }
-        Ok(())
     }
 
-    /// Restores the newest snapshot of the producer state and replays the batches behind it.
-    pub(super) fn rebuild_producers(&mut self) -> Result<(), ReadError> {
-        let end = self.sound_end();
-        let restored = producers::restore(self.disk.as_ref(), &self.dir, end)?;
+    /// Restores the newest snapshot of the producer state and replays the batches behind it. Returns
+    /// what was wrong with newer ones.
+    pub(super) fn rebuild_producers(&mut self) -> Result<Vec<String>, ReadError> {
+        let restored = producers::restore(self.disk.as_ref(), &self.dir, self.sound_end())?;
         let mut state = restored.producers;
         let from = restored.from.unwrap_or(self.start);
         self.replay(from, |header| state.record(header, Millis(header.max_timestamp)))?;
         self.producers = state;
-        Ok(())
+        let skipped = restored.skipped.iter();
+        Ok(skipped.map(|(path, error)| format!("{}: {error}", path.display())).collect())
     }
 
     /// Calls `note` with the header of every batch that ends beyond `from`.
-    fn replay(
-        &self,
-        from: Offset,
-        mut note: impl FnMut(&crate::record::BatchHeader),
-    ) -> Result<(), ReadError> {
+    fn replay(&self, from: Offset, mut note: impl FnMut(&BatchHeader)) -> Result<(), ReadError> {
         if from >= self.sound_end() {
             return Ok(());
         }
@@ -323,51 +484,4 @@ impl Log {
     fn sound_end(&self) -> Offset {
         self.damage.as_ref().map_or(self.end.offset, |damage| damage.offset)
     }
-}
-
-/// Checks every batch from a place on; where that ends, and what stopped it.
-fn check_segment(
-    segment: &Segment,
-    from: Position,
-    len: u64,
-) -> Result<(Position, Option<&'static str>), StorageError> {
-    let mut walk = Walk::check(segment.file()?.clone(), from.bytes, len, from.offset);
-    let mut bad = None;
-    loop {
-        let passed = walk.peek().and_then(|header| match header {
-            Some(header) => walk.pass(&header).map(|()| true),
-            None => Ok(false),
-        });
-        match passed {
-            Ok(true) => {}
-            Ok(false) => break,
-            Err(WalkError::Bad { why }) => {
-                bad = Some(why);
-                break;
-            }
-            Err(WalkError::Storage(error)) => return Err(error),
-        }
-    }
-    Ok((Position { offset: walk.expected(), segment: segment.base(), bytes: walk.at() }, bad))
-}
-
-fn copy_bytes(
-    from: &dyn DiskFile,
-    at: u64,
-    end: u64,
-    into: &dyn DiskFile,
-    into_at: u64,
-) -> Result<(), StorageError> {
-    let mut buffer = vec![0; COPY_BYTES];
-    let mut copied = 0;
-    while at + copied < end {
-        let wanted = buffer.len().min(usize::try_from(end - at - copied).unwrap_or(usize::MAX));
-        let read = from.read_at(at + copied, &mut buffer[..wanted])?;
-        if read == 0 {
-            break;
-        }
-        into.write_at(into_at + copied, &mut [IoSlice::new(&buffer[..read])])?;
-        copied += read as u64;
-    }
-    Ok(())
 }

@@ -126,7 +126,7 @@ impl Log {
         self.pending.forget_cut();
         self.pending.epochs |= self.epochs.truncate_from_end(cut.offset);
         if self.producers.truncate_to(cut.offset) == producers::Truncated::Rebuild {
-            self.rebuild_producers()?;
+            self.rebuild_producers().map(drop)?;
         }
         Ok(())
     }

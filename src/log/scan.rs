@@ -169,23 +169,5 @@ fn check_header(header: &BatchHeader, room: u64, expected: Offset) -> Result<(),
     Ok(())
 }
 
-/// Whether every byte of `at..end` is zero.
-pub(super) fn is_zero(file: &dyn DiskFile, at: u64, end: u64) -> Result<bool, StorageError> {
-    let mut buffer = vec![0; CHECK_BYTES];
-    let mut at = at;
-    while at < end {
-        let wanted = buffer.len().min(usize::try_from(end - at).unwrap_or(usize::MAX));
-        let read = file.read_at(at, &mut buffer[..wanted])?;
-        if read == 0 {
-            break;
-        }
-        if buffer[..read].iter().any(|&byte| byte != 0) {
-            return Ok(false);
-        }
-        at += read as u64;
-    }
-    Ok(true)
-}
-
 const _: () = assert!(HOP_BYTES >= HEADER_BYTES && CHECK_BYTES >= HEADER_BYTES);
 const _: () = assert!(layout::CRC_AT < ATTRIBUTES_AT);

@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use super::index::{Boundary, Index};
 use super::read::{Damage, Position, ReadError};
 use super::scan::{Walk, WalkError, size_of};
-use super::sidecar;
+use super::sidecar::{self, Flush};
 use crate::limits;
 use crate::record::BatchHeader;
 use crate::storage::{Access, Disk, DiskFile, StorageError};
@@ -253,7 +253,12 @@ impl Segment {
         }
         // Some header is not what was written, and which one the checksum can not say.
         let why = "the checksum over the headers of the block does not match";
-        Ok(Some(Damage { path: self.path.clone(), byte: start.at, offset: start.offset, why }))
+        Ok(Some(Damage {
+            path: self.path.clone(),
+            byte: start.at,
+            offset: start.offset,
+            why: why.into(),
+        }))
     }
 
     /// Turns what a walk met into a header, a damage, or nothing at the end.
@@ -331,6 +336,26 @@ impl Segment {
         Ok(Position { offset: walk.expected(), segment: self.base, bytes: walk.at() })
     }
 
+    /// The work that writes complete side files of a sealed segment that `next` follows. `None` when
+    /// its last stretch is damaged.
+    pub(super) fn complete_side_files(&self, next: Offset) -> Result<Option<Flush>, StorageError> {
+        let index = self.index()?;
+        let end = self.inherited;
+        if index.last_boundary().at < end {
+            let Ok(tail) = self.check_tail(index)? else { return Ok(None) };
+            index
+                .push(Boundary { offset: next, at: end, newest: tail.newest, sum: tail.sum }, true);
+        }
+        Ok(Some(Flush {
+            log: self.path.clone(),
+            base: self.base,
+            index: index.clone(),
+            written: 0,
+            until: index.last(),
+            file_bytes: 0,
+        }))
+    }
+
     /// Place and checksum of the batch that ends at `end`.
     pub(super) fn last_batch(&self, end: Position) -> Result<(u64, u32), ReadError> {
         let start = self.position_below(Offset(end.offset.0 - 1), end.bytes)?;
@@ -391,6 +416,6 @@ impl Segment {
 
     fn damage_at(&self, walk: &Walk, why: &'static str) -> Damage {
         let (path, byte, offset) = (self.path.clone(), walk.at(), walk.expected());
-        Damage { path, byte, offset, why }
+        Damage { path, byte, offset, why: why.into() }
     }
 }

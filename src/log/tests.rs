@@ -1,3 +1,5 @@
+//! The log as a whole, held against what its callers are promised.
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -5,19 +7,27 @@ use super::*;
 use crate::record::{BatchBuilder, Compression, NewRecord, StampedBatch};
 use crate::storage::memory::MemoryDisk;
 use crate::time::Now;
+use crate::types::{PartitionId, TopicId, TopicPartition};
 
-pub(super) const DIR: &str = "/data/topics/t/0";
+mod crash;
+mod world;
 
-pub(super) fn now() -> Now {
+const DIR: &str = "/data/topics/t/0";
+
+fn now() -> Now {
     Now { wall: Millis(1_000_000), monotonic_ms: 0 }
 }
 
-pub(super) fn config() -> LogConfig {
+fn partition() -> TopicPartition {
+    TopicPartition { topic: TopicId::from_bytes([7; 16]), partition: PartitionId(0) }
+}
+
+fn config() -> LogConfig {
     LogConfig { segment_bytes: 4_096, index_interval_bytes: 256, ..LogConfig::default() }
 }
 
 /// A batch of `count` records of `size` bytes each, all of them `fill`.
-pub(super) fn batch(base: Offset, count: usize, size: usize, fill: u8) -> StampedBatch {
+fn batch(base: Offset, count: usize, size: usize, fill: u8) -> StampedBatch {
     let mut builder = BatchBuilder::new(Compression::None);
     for _ in 0..count {
         let value = vec![fill; size];
@@ -31,22 +41,22 @@ pub(super) fn batch(base: Offset, count: usize, size: usize, fill: u8) -> Stampe
     builder.build().stamp(base, LeaderEpoch(3))
 }
 
-pub(super) fn append(log: &mut Log, count: usize, size: usize) -> Appended {
+fn append(log: &mut Log, count: usize, size: usize) -> Appended {
     let base = log.end_offset();
     log.append(&[batch(base, count, size, base.0 as u8)], now()).expect("room")
 }
 
-pub(super) fn sync(log: &mut Log) -> Settled {
+fn sync(log: &mut Log) -> Settled {
     let job = log.begin_sync().expect("something to sync");
     log.finish_sync(job.run()).expect("a sound disk")
 }
 
-pub(super) fn empty(disk: &MemoryDisk) -> Log {
+fn empty(disk: &MemoryDisk) -> Log {
     Log::create(Arc::new(disk.clone()), PathBuf::from(DIR), config())
 }
 
 /// Everything a view holds, as bytes.
-pub(super) fn read_all(view: &LogView) -> Vec<u8> {
+fn read_all(view: &LogView) -> Vec<u8> {
     let mut all = Vec::new();
     let mut from = view.start();
     while from < view.end().offset {

@@ -1,0 +1,126 @@
+//! Crashes at every operation (D8, D11, D14), and failing disks.
+
+use super::world::{Over, World};
+use super::*;
+use crate::storage::memory::enumerate::{Enumeration, enumerate_crashes};
+
+fn holds(scenario: impl Fn(&mut World) -> Result<(), Over>) {
+    let coverage = enumerate_crashes(
+        |disk| {
+            let Ok(mut world) = World::new(disk) else { return Default::default() };
+            let _ = scenario(&mut world);
+            world.promise
+        },
+        |disk, promise, _| survives(&disk, promise),
+    );
+    assert!(coverage.crashes > 100, "{coverage:?}");
+}
+
+/// The log opens with what was promised, goes on, and opens again with that too.
+fn survives(disk: &MemoryDisk, promise: &world::Promise) {
+    let mut world = World::open(disk, promise.clone()).expect("opens");
+    world.append(1, 2, 30).expect("takes appends");
+    world.sync().expect("syncs");
+    let promise = world.promise.clone();
+    drop(world);
+    World::open(&disk.crash_losing_all(), promise).expect("opens again");
+}
+
+#[test]
+fn appending_rolling_and_syncing_survive_every_crash() {
+    holds(|world| {
+        world.append(2, 1, 300)?;
+        world.sync()?;
+        world.append(1, 3, 900)?;
+        world.append(1, 1, 1_500)?;
+        world.sync()?;
+        world.claim()?;
+        world.append(3, 1, 400)?;
+        world.append(1, 1, 2_500)?;
+        world.sync()
+    });
+}
+
+#[test]
+fn two_rolls_in_one_group_survive_every_crash() {
+    holds(|world| {
+        world.append(1, 1, 3_000)?;
+        world.append(1, 1, 3_000)?;
+        world.append(1, 1, 3_000)?;
+        world.sync()?;
+        world.claim()?;
+        world.append(1, 1, 3_000)?;
+        world.append(1, 1, 3_000)
+    });
+}
+
+#[test]
+fn truncating_survives_every_crash() {
+    holds(|world| {
+        for _ in 0..3 {
+            world.append(2, 2, 900)?;
+            world.sync()?;
+        }
+        world.claim()?;
+        world.truncate(Offset(3))?;
+        world.append(1, 1, 77)?;
+        world.sync()?;
+        world.claim()?;
+        world.truncate(Offset(0))?;
+        world.append(1, 1, 78)
+    });
+}
+
+#[test]
+fn moving_the_start_survives_every_crash() {
+    holds(|world| {
+        for _ in 0..3 {
+            world.append(2, 2, 900)?;
+            world.sync()?;
+        }
+        world.claim()?;
+        world.advance_start(Offset(1))?;
+        world.advance_start(Offset(9))?;
+        world.append(1, 1, 100)?;
+        world.sync()?;
+        world.restart_at(Offset(40))?;
+        world.append(1, 1, 100)?;
+        world.sync()
+    });
+}
+
+#[test]
+fn closing_survives_every_crash() {
+    holds(|world| {
+        world.append(2, 2, 900)?;
+        world.append(2, 2, 900)?;
+        world.close()?;
+        world.append(1, 1, 10)?;
+        world.close()
+    });
+}
+
+/// A killed process leaves what it wrote in the page cache; the disk fails at every operation in turn.
+#[test]
+fn whatever_operation_fails_what_was_settled_survives() {
+    let coverage = Enumeration::default().run_failures(
+        |disk| {
+            let Ok(mut world) = World::new(disk) else { return Default::default() };
+            let run = |world: &mut World| {
+                world.append(2, 2, 900)?;
+                world.sync()?;
+                world.append(1, 2, 1_900)?;
+                world.sync()?;
+                world.claim()?;
+                world.truncate(Offset(4))?;
+                world.append(1, 1, 77)?;
+                world.sync()?;
+                world.advance_start(Offset(2))
+            };
+            let _: Result<(), Over> = run(&mut world);
+            world.promise
+        },
+        |disk, promise, _| survives(&disk, promise),
+    );
+    assert!(coverage.operations > 20, "{coverage:?}");
+}
