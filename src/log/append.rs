@@ -120,7 +120,11 @@ impl Active {
         }
     }
 
-    fn end_block(&mut self, end: Position) {
+    /// Ends the block that is being filled, if there is anything in it.
+    pub(super) fn end_block(&mut self, end: Position) {
+        if end.bytes == self.block_at {
+            return;
+        }
         let index = self.segment.index_if_loaded().expect("an active segment has its index");
         let (offset, at) = (end.offset, end.bytes);
         // Sound: this process wrote the block, or checked the part of it that was there.
@@ -306,9 +310,7 @@ impl Log {
             self.active = Some(sealed);
             return Err(error);
         }
-        if end.bytes > sealed.block_at {
-            sealed.end_block(end);
-        }
+        sealed.end_block(end);
         sealed.segment.set_len(Some(end.bytes));
         self.sealed_bytes += end.bytes;
         self.pending.rolled.extend(sealed.flush());

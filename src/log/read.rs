@@ -276,15 +276,14 @@ impl LogView {
     }
 
     /// The part of what a reader may see that is not known to be damaged.
-    fn sound(&self, up_to: Position) -> Position {
-        match (&self.damage, self.segments.last()) {
-            (Some(damage), Some(last)) if damage.offset < up_to.offset => Position {
-                offset: damage.offset,
-                segment: last.base(),
-                bytes: last.sealed_len().unwrap_or(0),
-            },
-            _ => up_to,
-        }
+    pub(super) fn sound(&self, up_to: Position) -> Position {
+        let Some(damage) = self.damage.as_ref().filter(|at| at.offset < up_to.offset) else {
+            return up_to;
+        };
+        let last = self.segments.last();
+        let bytes = last.and_then(|last| last.sealed_len()).unwrap_or(0);
+        let segment = last.map_or(damage.offset, |last| last.base());
+        Position { offset: damage.offset, segment, bytes }
     }
 
     fn segment_of(&self, offset: Offset) -> usize {

@@ -18,6 +18,10 @@ const HOP_BYTES: usize = 4 * 1024;
 /// Buffer of a walk that reads everything.
 const CHECK_BYTES: usize = 256 * 1024;
 
+/// What is wrong with a batch that begins below the end of the one before. Either of the two may be
+/// the damaged one.
+pub(super) const GOES_BACK: &str = "the offset goes back";
+
 /// Why a walk can not go on.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum WalkError {
@@ -160,7 +164,7 @@ fn check_header(header: &BatchHeader, room: u64, expected: Offset) -> Result<(),
         return bad("the batch is cut short");
     }
     if header.base_offset < expected {
-        return bad("the offset goes back");
+        return bad(GOES_BACK);
     }
     let last = header.base_offset.0.checked_add(i64::from(header.last_offset_delta));
     if header.last_offset_delta < 0 || last.is_none_or(|last| last == i64::MAX) {

@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::index::{Boundary, Index};
 use super::read::{Damage, Position, ReadError};
-use super::scan::{Walk, WalkError, size_of};
+use super::scan::{GOES_BACK, Walk, WalkError, size_of};
 use super::sidecar::{self, Flush};
 use crate::limits;
 use crate::record::BatchHeader;
@@ -236,29 +236,31 @@ impl Segment {
     fn verify_block(&self, index: &Index, block: usize) -> Result<Option<Damage>, StorageError> {
         let (start, end) = (index.boundary(block), index.boundary(block + 1));
         let mut walk = Walk::check(self.file()?.clone(), start.at, end.at, start.offset);
+        let mut why = "the checksum over the headers of the block does not match";
         loop {
             let passed = walk.peek().and_then(|header| match header {
-                Some(header) => walk.pass(&header).map(|()| Some(header)),
-                None => Ok(None),
+                Some(header) => walk.pass(&header).map(|()| true),
+                None => Ok(false),
             });
-            match self.stop_at_damage(passed, &walk)? {
-                None => break,
-                Some(Err(damage)) => return Ok(Some(damage)),
-                Some(Ok(_)) => {}
+            match passed {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(WalkError::Storage(error)) => return Err(error),
+                Err(WalkError::Bad { why: GOES_BACK }) => {
+                    why = GOES_BACK;
+                    break;
+                }
+                Err(WalkError::Bad { why }) => return Ok(Some(self.damage_at(&walk, why))),
             }
         }
         // The last boundary of a compacted segment may lie behind a gap.
-        if walk.sum() == end.sum && walk.expected() <= end.offset {
+        let is_whole = walk.at() == end.at && walk.expected() <= end.offset;
+        if is_whole && walk.sum() == end.sum {
             return Ok(None);
         }
-        // Some header is not what was written, and which one the checksum can not say.
-        let why = "the checksum over the headers of the block does not match";
-        Ok(Some(Damage {
-            path: self.path.clone(),
-            byte: start.at,
-            offset: start.offset,
-            why: why.into(),
-        }))
+        // Some header is not what was written, and which one can not be said.
+        let (path, why) = (self.path.clone(), why.into());
+        Ok(Some(Damage { path, byte: start.at, offset: start.offset, why }))
     }
 
     /// Turns what a walk met into a header, a damage, or nothing at the end.

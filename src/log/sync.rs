@@ -320,8 +320,10 @@ impl Log {
         if changed {
             self.pending.snapshot = Some((self.end.offset, self.producers.encode()));
         }
+        let end = self.end;
         if let Some(active) = self.active.as_mut() {
-            active.flushed_at = 0;
+            // The last stretch gets its checksum too.
+            active.end_block(end);
         }
         if let Some(job) = self.begin_sync() {
             self.finish_sync(job.run())?;

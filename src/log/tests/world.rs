@@ -27,7 +27,6 @@ pub(super) struct Promise {
 }
 
 pub(super) struct World {
-    pub(super) disk: MemoryDisk,
     pub(super) log: Log,
     frontier: Frontier,
     pub(super) promise: Promise,
@@ -44,6 +43,11 @@ fn over<E>(_: E) -> Over {
 
 pub(super) fn dir() -> PathBuf {
     PathBuf::from(super::DIR)
+}
+
+/// Segments so small that a few batches fill them.
+fn small() -> LogConfig {
+    LogConfig { segment_bytes: 1_000, ..config() }
 }
 
 fn shared(disk: &MemoryDisk) -> Arc<dyn Disk> {
@@ -73,11 +77,11 @@ impl World {
         let known = known(disk);
         let (_, entries) = Frontier::load(disk, Path::new(DATA));
         let frontier = Frontier::begin(shared(disk), Path::new(DATA), entries).map_err(over)?;
-        let opened = Log::open(shared(disk), dir(), config(), known, OpenMode::Write);
+        let opened = Log::open(shared(disk), dir(), small(), known, OpenMode::Write);
         let (log, report) = opened.map_err(over)?;
         assert_eq!(report.quarantines, [], "nothing was damaged, only lost");
         check(&log, &mut promise);
-        Ok(World { disk: disk.clone(), log, frontier, promise, round: 0 })
+        Ok(World { log, frontier, promise, round: 0 })
     }
 
     pub(super) fn append(&mut self, batches: usize, count: usize, size: usize) -> Result<(), Over> {

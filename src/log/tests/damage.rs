@@ -1,0 +1,255 @@
+//! Damage is found before it is served (D9), torn tails end at the last whole batch (D8), and what
+//! is disposable may be missing or wrong (D15).
+
+use std::io::IoSlice;
+
+use super::world::{Stored, batches, dir, next_of};
+use super::*;
+use crate::storage::{Access, Disk};
+
+/// A closed log of several segments, its disk, and what it holds.
+fn closed() -> (MemoryDisk, Vec<Stored>, Known) {
+    let disk = MemoryDisk::new();
+    let mut log = empty(&disk);
+    for i in 0..40 {
+        append(&mut log, 1 + i % 3, 150);
+        if i % 9 == 0 {
+            sync(&mut log);
+        }
+    }
+    log.close().expect("a sound disk");
+    let known = Known {
+        frontier: KnownFrontier::At(Some(log.frontier())),
+        clean: log.clean_entry().expect("readable"),
+    };
+    (disk, batches(&log.view()), known)
+}
+
+fn open(disk: &MemoryDisk, known: Known) -> (Log, Recovery) {
+    Log::open(Arc::new(disk.clone()), dir(), config(), known, OpenMode::Write).expect("opens")
+}
+
+fn segments(disk: &MemoryDisk) -> Vec<(PathBuf, u64)> {
+    let entries = disk.list(&dir()).expect("it exists").into_iter();
+    let logs = entries.filter(|entry| entry.name.ends_with(".log"));
+    logs.map(|entry| (dir().join(entry.name), entry.len)).collect()
+}
+
+/// Reads on until something is refused; what was read and the refusal.
+fn read_until_refused(view: &LogView, max_bytes: usize) -> (Vec<u8>, Option<ReadError>) {
+    let mut read = Vec::new();
+    let mut from = view.start();
+    while from < view.end().offset {
+        match view.read(from, view.end(), max_bytes) {
+            Ok(range) => {
+                assert!(range.next_offset > from, "reading goes forward");
+                read.extend(range.copy().expect("bytes"));
+                from = range.next_offset;
+            }
+            Err(error) => return (read, Some(error)),
+        }
+    }
+    (read, None)
+}
+
+fn bytes_of(batches: &[Stored]) -> Vec<u8> {
+    batches.iter().flat_map(|(_, bytes)| bytes.clone()).collect()
+}
+
+/// D9: a flipped bit anywhere in any segment, done while the log was closed, is refused with file,
+/// byte and offset, and what lies below it is served.
+#[test]
+fn a_flipped_bit_is_found_before_it_is_served() {
+    let (disk, expected, known) = closed();
+    let expected = bytes_of(&expected);
+    let mut below = 0;
+    for (path, len) in segments(&disk) {
+        for at in (0..len).step_by(53) {
+            let disk = disk.snapshot();
+            disk.flip_bit(&path, at, (at % 8) as u8).expect("it exists");
+            let (log, _) = open(&disk, known);
+            for max_bytes in [1, 700, 1 << 20] {
+                let (read, error) = read_until_refused(&log.view(), max_bytes);
+                assert!(expected.starts_with(&read), "byte {at}: nothing wrong is served");
+                let Some(ReadError::Corrupt(damage)) = error else { panic!("{at}: {error:?}") };
+                assert_eq!(damage.path.as_ref(), path);
+                assert!(damage.byte <= at && at - damage.byte < 1_024, "{at}: {damage:?}");
+                assert!(read.len() as u64 <= below + at);
+                assert!(read.len() as u64 + 1_024 > below + at, "what is below is served");
+            }
+        }
+        below += len;
+    }
+}
+
+/// D9, with pages instead of bits, and none of the side files to help.
+#[test]
+fn a_zeroed_page_is_found_without_side_files() {
+    let (disk, expected, known) = closed();
+    let expected = bytes_of(&expected);
+    for (path, _) in segments(&disk) {
+        sidecar::remove(&disk, &path).expect("removed");
+    }
+    for (path, len) in segments(&disk) {
+        for at in (0..len).step_by(4_096) {
+            let disk = disk.snapshot();
+            disk.zero_page(&path, at).expect("it exists");
+            let (log, _) = open(&disk, known);
+            let (read, error) = read_until_refused(&log.view(), 700);
+            assert!(expected.starts_with(&read) && read.len() < expected.len());
+            let last_byte = log.view().end() == log.end();
+            assert!(error.is_some() || log.end_offset() < known_end(known) && last_byte);
+        }
+    }
+}
+
+fn known_end(known: Known) -> Offset {
+    match known.frontier {
+        KnownFrontier::At(Some(entry)) => entry.end_offset,
+        _ => Offset::ZERO,
+    }
+}
+
+/// D15: side files and snapshots may be absent, cut short or damaged.
+#[test]
+fn what_is_disposable_may_be_missing_or_wrong() {
+    let (disk, expected, known) = closed();
+    let unclean = Known { clean: None, ..known };
+    let entries = disk.list(&dir()).expect("it exists");
+    let disposable =
+        entries.iter().filter(|entry| !entry.name.ends_with(".log") && entry.name != "log-start");
+    for entry in disposable {
+        let path = dir().join(&entry.name);
+        for at in (0..entry.len).step_by(7) {
+            let wrong = disk.snapshot();
+            wrong.flip_bit(&path, at, 3).expect("it exists");
+            assert_same(&wrong, known, &expected);
+            let short = disk.snapshot();
+            let file = short.open(&path, Access::Write).expect("it exists");
+            file.truncate(at).expect("cut");
+            assert_same(&short, unclean, &expected);
+        }
+        let without = disk.snapshot();
+        without.remove(&path).expect("removed");
+        assert_same(&without, known, &expected);
+    }
+}
+
+fn assert_same(disk: &MemoryDisk, known: Known, expected: &[Stored]) {
+    let (log, report) = open(disk, known);
+    assert_eq!(report.quarantines, []);
+    assert_eq!(log.last_epoch(), LeaderEpoch(3));
+    let view = log.view();
+    for (base, bytes) in expected {
+        let range = view.read(*base, view.end(), 1).expect("sound data");
+        assert_eq!(
+            (range.copy().expect("bytes"), range.len()),
+            (bytes.clone(), bytes.len() as u64)
+        );
+    }
+}
+
+/// D8: a file cut at any byte of its last batches, none of them known to be durable, ends with the
+/// last whole batch; one cut below the frontier is damaged.
+#[test]
+fn a_cut_file_ends_at_a_batch_or_is_refused() {
+    let (disk, expected, known) = closed();
+    let (path, len) = segments(&disk).pop().expect("a last segment");
+    let last = expected.last().expect("a batch");
+    let early = FrontierEntry {
+        segment_base: known.clean.expect("closed").segment_base,
+        end_offset: last.0,
+        position: len - last.1.len() as u64,
+    };
+    let unclean = Known { frontier: KnownFrontier::At(Some(early)), clean: None };
+    for cut in (len - 1_000..len).step_by(9).chain([early.position, early.position - 1]) {
+        let disk = disk.snapshot();
+        disk.open(&path, Access::Write).expect("it exists").truncate(cut).expect("cut");
+        let (mut log, report) = open(&disk, unclean);
+        let has = batches_below_damage(&log);
+        assert_eq!(has, expected[..has.len()]);
+        if cut < early.position {
+            assert_eq!(report.quarantines.len(), 1, "{cut}");
+            assert_eq!(log.end_offset(), early.end_offset);
+            let next = has.last().map_or(Offset::ZERO, next_of);
+            let read = log.view().read(next, log.end(), 100);
+            assert!(matches!(read, Err(ReadError::Corrupt(_))), "{read:?}");
+            let refused = log.append(&[batch(log.end_offset(), 1, 1, 1)], now());
+            assert!(matches!(refused, Err(AppendError::Damaged(_))));
+        } else {
+            assert_eq!(has.len(), expected.len() - 1);
+            // The first bytes of a batch are zeros, which are no loss.
+            let cuts = report.truncations.len() + usize::from(report.zero_bytes_cut > 0);
+            assert_eq!(cuts, usize::from(cut > early.position));
+            append(&mut log, 1, 10);
+            assert_eq!(sync(&mut log).up_to(), log.end_offset());
+        }
+    }
+}
+
+fn batches_below_damage(log: &Log) -> Vec<Stored> {
+    let mut view = log.view();
+    if let Some(damage) = log.damage() {
+        view.end = view.sound(Position { offset: log.end_offset(), ..view.end() });
+        assert_eq!(view.end.offset, damage.offset);
+    }
+    batches(&view)
+}
+
+/// Bad inputs row 78: a segment missing in the middle is refused and what lies below is served.
+#[test]
+fn a_missing_segment_is_refused() {
+    let (disk, expected, known) = closed();
+    let unclean = Known { clean: None, ..known };
+    let all = segments(&disk);
+    assert!(all.len() > 3);
+    for (i, (path, _)) in all.iter().enumerate() {
+        let disk = disk.snapshot();
+        disk.remove(path).expect("removed");
+        for known in [unclean, Known { frontier: KnownFrontier::Missing, clean: None }] {
+            if i + 1 == all.len() && known.frontier == KnownFrontier::Missing {
+                continue; // Nothing tells that there was another segment.
+            }
+            let (log, report) = open(&disk.snapshot(), known);
+            assert_eq!(report.quarantines.len(), 1, "{path:?}: {report:?}");
+            let has = batches_below_damage(&log);
+            assert_eq!(has, expected[..has.len()]);
+            let base = log.damage().expect("damaged").offset;
+            assert_eq!(
+                super::super::open::segment_name(base),
+                path.file_name().unwrap().to_str().unwrap()
+            );
+        }
+    }
+}
+
+/// Bad inputs row 77: zeros behind the last batch are its end.
+#[test]
+fn a_tail_of_zeros_is_the_end() {
+    let (disk, expected, known) = closed();
+    let (path, len) = segments(&disk).pop().expect("a last segment");
+    let file = disk.open(&path, Access::Write).expect("it exists");
+    file.write_at(len, &mut [IoSlice::new(&[0; 5_000])]).expect("written");
+    let (log, report) = open(&disk, Known { clean: None, ..known });
+    assert_eq!((report.zero_bytes_cut, report.truncations.len()), (5_000, 0));
+    assert_eq!(batches(&log.view()), expected);
+    assert_eq!(segments(&disk).pop(), Some((path, len)));
+}
+
+/// What is opened for reading stays as it is.
+#[test]
+fn opening_for_reading_changes_nothing() {
+    let (disk, expected, known) = closed();
+    let (path, len) = segments(&disk).pop().expect("a last segment");
+    let file = disk.open(&path, Access::Write).expect("it exists");
+    file.write_at(len, &mut [IoSlice::new(&[9; 100])]).expect("written");
+    let before = disk.operations();
+    let unclean = Known { clean: None, ..known };
+    let opened = Log::open(Arc::new(disk.clone()), dir(), config(), unclean, OpenMode::ReadOnly);
+    let (mut log, report) = opened.expect("opens");
+    assert_eq!(report.truncations.len(), 1);
+    assert_eq!(batches(&log.view()), expected);
+    let refused = log.append(&[batch(log.end_offset(), 1, 1, 1)], now());
+    assert!(matches!(refused, Err(AppendError::ReadOnly)));
+    assert_eq!(disk.operations(), before);
+}
