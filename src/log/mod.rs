@@ -43,9 +43,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use append::{AppendError, Appended};
-pub use open::{Known, KnownFrontier, OpenError, OpenMode};
+pub use open::{Known, KnownFrontier, OpenError, OpenMode, Recovery, Torn};
 pub use read::{Damage, FileRange, LogView, Position, ReadError, ReadRange};
-pub use recovery::Recovery;
 pub use retention::{ChangeError, Truncated};
 pub use sync::{Poisoned, Settled, SyncDone, SyncJob};
 

@@ -8,7 +8,7 @@ use super::clean::CleanLog;
 use super::frontier::FrontierEntry;
 use super::read::{Damage, Position};
 use super::recover::Recoverer;
-use super::recovery::{CleanMarker, Indexes, Quarantine, Recovery, Truncation};
+use super::recovery::{CleanMarker, Indexes, Quarantine, Recovery as Report, Truncation};
 use super::segment::Segment;
 use super::sync::SYNC_FAILED;
 use super::{Log, LogConfig, producers, retention, sidecar};
@@ -57,6 +57,45 @@ pub enum OpenError {
         /// Why not.
         source: super::checkpoint::ReadError,
     },
+}
+
+/// What opening found and did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recovery {
+    /// The tail that was cut off, if one was that was not only zeros.
+    pub torn: Option<Torn>,
+    /// Where the log is damaged in what was durable.
+    pub damage: Option<Damage>,
+    /// What a person should know besides: files that were passed over, or are none of ours.
+    pub notes: Vec<String>,
+    /// All of it as numbers and sentences.
+    pub report: Report,
+}
+
+/// A tail that did not count.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Torn {
+    /// Where the log ends now.
+    pub at: Position,
+    /// Bytes that were cut off, those of later segments included.
+    pub bytes: u64,
+    /// What was wrong with the first of them.
+    pub why: String,
+    /// Where a copy is, when there was room for one.
+    pub kept: Option<PathBuf>,
+}
+
+impl Recovery {
+    fn of(log: &Log, report: Report) -> Recovery {
+        let torn = report.truncations.first().map(|cut| Torn {
+            at: log.end,
+            bytes: cut.bytes,
+            why: cut.why.clone(),
+            kept: cut.kept.first().cloned(),
+        });
+        let (damage, notes) = (log.damage().cloned(), report.skipped.clone());
+        Recovery { torn, damage, notes, report }
+    }
 }
 
 /// What a directory holds, by kind.
@@ -110,7 +149,8 @@ impl Log {
         let mut report = log.recover(known, &found)?;
         let unknown = |name: &String| format!("unknown file {}", log.dir.join(name).display());
         report.skipped.extend(found.unknown.iter().map(unknown));
-        Ok((log, report))
+        let recovery = Recovery::of(&log, report);
+        Ok((log, recovery))
     }
 
     fn load_segments(&mut self, found: &[(Offset, u64)]) -> Result<(), OpenError> {
@@ -131,7 +171,7 @@ impl Log {
 }
 
 impl Log {
-    fn recover(&mut self, known: Known, found: &Found) -> Result<Recovery, OpenError> {
+    fn recover(&mut self, known: Known, found: &Found) -> Result<Report, OpenError> {
         let entry = match known.frontier {
             KnownFrontier::At(entry) => entry,
             KnownFrontier::Missing => None,
@@ -164,7 +204,7 @@ impl Log {
         let sealed = &self.segments[..self.segments.len() - 1];
         let is_indexed = |segment: &Arc<Segment>| found.indexed.contains(&segment.base());
         let indexes = if sealed.iter().all(is_indexed) { Indexes::Usable } else { Indexes::Wrong };
-        let (known, report) = (known.frontier, Recovery::default());
+        let (known, report) = (known.frontier, Report::default());
         let sync_failed = found.sync_failed;
         let mut recoverer =
             Recoverer { log: self, frontier, known, clean, sync_failed, indexes, report };
@@ -183,7 +223,7 @@ impl Log {
         &mut self,
         entry: Option<FrontierEntry>,
         known: KnownFrontier,
-    ) -> Result<Recovery, OpenError> {
+    ) -> Result<Report, OpenError> {
         let claimed = entry.is_some_and(|entry| entry.end_offset > self.start);
         if claimed || known == KnownFrontier::Missing {
             let end_offset = self.segments.last().map_or(self.start, |last| last.base());
@@ -194,7 +234,7 @@ impl Log {
         }
         let lost: u64 = self.segments.iter().filter_map(|segment| segment.sealed_len()).sum();
         self.begin_again()?;
-        let mut report = Recovery::default();
+        let mut report = Report::default();
         report.truncations.push(Truncation {
             file: self.dir.join(segment_name(self.start)),
             position: 0,
@@ -207,8 +247,8 @@ impl Log {
     }
 
     /// A log without segments is empty, unless more is known of it.
-    fn recover_nothing(&mut self, entry: Option<FrontierEntry>) -> Recovery {
-        let mut report = Recovery::default();
+    fn recover_nothing(&mut self, entry: Option<FrontierEntry>) -> Report {
+        let mut report = Report::default();
         (self.end, self.synced) = (Position::start_of(self.start), Position::start_of(self.start));
         if let Some(entry) = entry.filter(|entry| entry.end_offset > self.start) {
             let (offset, byte, why) = (self.start, 0, "the segment that begins here is missing");

@@ -5,20 +5,29 @@ use super::*;
 use crate::storage::memory::enumerate::Enumeration;
 
 fn holds(scenario: impl Fn(&mut World) -> Result<(), Over>) {
-    let coverage = Enumeration::default().random_crashes(4).run(
+    // A node that has started is not part of any scenario.
+    let started = MemoryDisk::new();
+    drop(World::new(&started).expect("sound disk"));
+    let mut checked = 0;
+    let coverage = Enumeration::starting_from(&started).random_crashes(2).run(
         |disk| {
             let Ok(mut world) = World::new(disk) else { return Default::default() };
             let _ = scenario(&mut world);
             world.promise
         },
-        |disk, promise, _| survives(&disk, promise),
+        |disk, promise, _| {
+            checked += 1;
+            let world = World::open(&disk, promise.clone()).expect("opens");
+            if checked % 5 == 0 {
+                goes_on(&disk, world);
+            }
+        },
     );
     assert!(coverage.crashes > 100, "{coverage:?}");
 }
 
-/// The log opens with what was promised, goes on, and opens again with that too.
-fn survives(disk: &MemoryDisk, promise: &world::Promise) {
-    let mut world = World::open(disk, promise.clone()).expect("opens");
+/// The recovered log takes appends, and opens again with them.
+fn goes_on(disk: &MemoryDisk, mut world: World) {
     world.append(1, 2, 30).expect("takes appends");
     world.sync().expect("syncs");
     let promise = world.promise.clone();
@@ -117,7 +126,10 @@ fn whatever_operation_fails_what_was_settled_survives() {
             let _: Result<(), Over> = run(&mut world);
             world.promise
         },
-        |disk, promise, _| survives(&disk, promise),
+        |disk, promise, _| {
+            let world = World::open(&disk, promise.clone()).expect("opens");
+            goes_on(&disk, world);
+        },
     );
     assert!(coverage.operations > 20, "{coverage:?}");
 }

@@ -136,8 +136,8 @@ fn what_is_disposable_may_be_missing_or_wrong() {
 }
 
 fn assert_same(disk: &MemoryDisk, known: Known, expected: &[Stored]) {
-    let (log, report) = open(disk, known);
-    assert_eq!(report.quarantines, []);
+    let (log, recovery) = open(disk, known);
+    assert_eq!(recovery.report.quarantines, []);
     assert_eq!(log.last_epoch(), LeaderEpoch(3));
     let view = log.view();
     for (base, bytes) in expected {
@@ -165,11 +165,11 @@ fn a_cut_file_ends_at_a_batch_or_is_refused() {
     for cut in (len - 1_000..len).step_by(9).chain([early.position, early.position - 1]) {
         let disk = disk.snapshot();
         disk.open(&path, Access::Write).expect("it exists").truncate(cut).expect("cut");
-        let (mut log, report) = open(&disk, unclean);
+        let (mut log, recovery) = open(&disk, unclean);
         let has = batches_below_damage(&log);
         assert_eq!(has, expected[..has.len()]);
         if cut < early.position {
-            assert_eq!(report.quarantines.len(), 1, "{cut}");
+            assert_eq!(recovery.report.quarantines.len(), 1, "{cut}");
             assert_eq!(log.end_offset(), early.end_offset);
             let next = has.last().map_or(Offset::ZERO, next_of);
             let read = log.view().read(next, log.end(), 100);
@@ -179,7 +179,8 @@ fn a_cut_file_ends_at_a_batch_or_is_refused() {
         } else {
             assert_eq!(has.len(), expected.len() - 1);
             // The first bytes of a batch are zeros, which are no loss.
-            let cuts = report.truncations.len() + usize::from(report.zero_bytes_cut > 0);
+            let cuts =
+                recovery.report.truncations.len() + usize::from(recovery.report.zero_bytes_cut > 0);
             assert_eq!(cuts, usize::from(cut > early.position));
             append(&mut log, 1, 10);
             assert_eq!(sync(&mut log).up_to(), log.end_offset());
@@ -210,8 +211,8 @@ fn a_missing_segment_is_refused() {
             if i + 1 == all.len() && known.frontier == KnownFrontier::Missing {
                 continue; // Nothing tells that there was another segment.
             }
-            let (log, report) = open(&disk.snapshot(), known);
-            assert_eq!(report.quarantines.len(), 1, "{path:?}: {report:?}");
+            let (log, recovery) = open(&disk.snapshot(), known);
+            assert_eq!(recovery.report.quarantines.len(), 1, "{path:?}: {recovery:?}");
             let has = batches_below_damage(&log);
             assert_eq!(has, expected[..has.len()]);
             let base = log.damage().expect("damaged").offset;
@@ -230,8 +231,8 @@ fn a_tail_of_zeros_is_the_end() {
     let (path, len) = segments(&disk).pop().expect("a last segment");
     let file = disk.open(&path, Access::Write).expect("it exists");
     file.write_at(len, &mut [IoSlice::new(&[0; 5_000])]).expect("written");
-    let (log, report) = open(&disk, Known { clean: None, ..known });
-    assert_eq!((report.zero_bytes_cut, report.truncations.len()), (5_000, 0));
+    let (log, recovery) = open(&disk, Known { clean: None, ..known });
+    assert_eq!((recovery.report.zero_bytes_cut, recovery.report.truncations.len()), (5_000, 0));
     assert_eq!(batches(&log.view()), expected);
     assert_eq!(segments(&disk).pop(), Some((path, len)));
 }
@@ -246,8 +247,8 @@ fn opening_for_reading_changes_nothing() {
     let before = disk.operations();
     let unclean = Known { clean: None, ..known };
     let opened = Log::open(Arc::new(disk.clone()), dir(), config(), unclean, OpenMode::ReadOnly);
-    let (mut log, report) = opened.expect("opens");
-    assert_eq!(report.truncations.len(), 1);
+    let (mut log, recovery) = opened.expect("opens");
+    assert_eq!(recovery.report.truncations.len(), 1);
     assert_eq!(batches(&log.view()), expected);
     let refused = log.append(&[batch(log.end_offset(), 1, 1, 1)], now());
     assert!(matches!(refused, Err(AppendError::ReadOnly)));

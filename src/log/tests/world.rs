@@ -78,8 +78,8 @@ impl World {
         let (_, entries) = Frontier::load(disk, Path::new(DATA));
         let frontier = Frontier::begin(shared(disk), Path::new(DATA), entries).map_err(over)?;
         let opened = Log::open(shared(disk), dir(), small(), known, OpenMode::Write);
-        let (log, report) = opened.map_err(over)?;
-        assert_eq!(report.quarantines, [], "nothing was damaged, only lost");
+        let (log, recovery) = opened.map_err(over)?;
+        assert_eq!(recovery.report.quarantines, [], "nothing was damaged, only lost");
         check(&log, &mut promise);
         Ok(World { log, frontier, promise, round: 0 })
     }
