@@ -1,5 +1,5 @@
 //! `rivvend bench consume`: how fast a broker hands records out. What arrives is walked from batch
-//! to batch and counted; checksums cost the client more than everything else, so they are asked for.
+//! to batch and counted; a checksum costs the client more than all the rest, so it is asked for.
 
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
