@@ -25,8 +25,8 @@
 //! * [`serve`]: a server process from configuration to exit
 //!
 //! # Absences that hold
-//! Invariant: nothing below `net` reads a clock, opens a socket or draws a random number of its own.
-//! Invariant: only `storage` touches the file system, and only `storage::file` uses `std::fs`.
+//! Invariant: nothing below `net` reads a clock, opens a socket or draws a random number of its
+//! own. Invariant: only `storage` touches the file system, and only `storage::file` uses `std::fs`.
 //! Invariant: no acknowledgement leaves without the token that says its bytes are where they were
 //! promised to be.
 #![forbid(unsafe_code)]

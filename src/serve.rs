@@ -213,15 +213,7 @@ fn disk(data_dir: &Path) -> Arc<dyn Disk> {
 }
 
 fn topic_defaults(config: &Config) -> Result<BrokerDefaults, Vec<ConfigError>> {
-    let topic = &config.topic;
-    let unlimited = |bound: Option<u64>| bound.map_or_else(|| "-1".to_owned(), |b| b.to_string());
-    let values = [
-        ("segment.bytes", config.storage.segment_bytes.0.to_string()),
-        ("max.message.bytes", topic.max_message_bytes.0.to_string()),
-        ("durability", topic.durability.as_str().to_owned()),
-        ("retention.ms", unlimited(topic.retention_ms.bound().map(|d| d.as_millis() as u64))),
-        ("retention.bytes", unlimited(topic.retention_bytes.bound().map(|size| size.0))),
-    ];
+    let values = config.topic_defaults();
     BrokerDefaults::new(values.iter().map(|(key, value)| (*key, value.as_str())))
 }
 

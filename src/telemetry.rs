@@ -562,7 +562,7 @@ pub enum LogError {
 /// When the level can not be read, or when there is a log already.
 pub fn start_log(format: LogFormat, level: &str) -> Result<(), LogError> {
     // The consensus library tells its inner life at this level, which is noise to an operator.
-    let directives = if level == "info" { "info,openraft=warn" } else { level };
+    let directives = if level == "info" { "info,openraft=error" } else { level };
     let filter = EnvFilter::try_new(directives).map_err(|_| LogError::Level(level.to_owned()))?;
     let writer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let registry = tracing_subscriber::registry().with(filter);

@@ -54,7 +54,8 @@ number! {
     ProducerEpoch(i16)
 }
 number! {
-    /// Position of a record in what one producer sent to one partition; wraps to 0 after `i32::MAX`.
+    /// Position of a record in what one producer sent to one partition; wraps to 0 after
+    /// `i32::MAX`.
     Sequence(i32)
 }
 number! {

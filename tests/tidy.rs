@@ -49,6 +49,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "quorum",
         ],
     ),
+    ("serve", &["api", "broker", "config", "http", "metadata", "net", "storage"]),
     ("client", &["protocol", "record", "partitioner"]),
 ];
 
@@ -65,7 +66,7 @@ const LOCKS: &[(&str, &str)] = &[
 const BANNED: &[(&str, &[&str], &str)] = &[
     (
         "Instant::now",
-        &["src/net", "src/http", "src/client", "src/broker/clock.rs", "commands"],
+        &["src/net", "src/http", "src/client", "src/broker/clock.rs", "src/serve.rs", "commands"],
         "only edges read a clock",
     ),
     (
@@ -236,7 +237,8 @@ fn read(path: &Path) -> Source {
     let lines: Vec<String> = text.lines().map(str::to_owned).collect();
     let end = lines.iter().position(|l| l.starts_with("#[cfg(test)]")).unwrap_or(lines.len());
     let relative = path.strip_prefix(root()).expect("below the root");
-    let own_tests = relative.file_stem().is_some_and(|stem| stem == "tests");
+    let own_tests = relative.starts_with("src")
+        && relative.with_extension("").iter().any(|part| part == "tests" || part == "suite");
     Source {
         path: relative.to_string_lossy().into_owned(),
         code: if own_tests { Vec::new() } else { lines[..end].to_vec() },

@@ -78,7 +78,8 @@ fn newest(view: &PartitionView, up_to: Position) -> Result<Option<(Offset, Milli
 fn records_of(range: &ReadRange) -> Result<Vec<(Offset, Millis)>, ReadError> {
     let mut records = Vec::new();
     for batch in Batches::new(Bytes::from(range.copy()?)) {
-        // The range was verified when it was read, so what does not decode was never a batch of ours.
+        // The range was verified when it was read, so what does not decode was never a batch of
+        // ours.
         let Ok(batch) = batch else { break };
         let Ok(decoded) = decode_records(&batch) else { break };
         records.extend(decoded.into_iter().map(|r| (r.offset, r.timestamp)));

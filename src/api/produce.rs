@@ -132,16 +132,12 @@ impl Label {
     }
 }
 
-/// The whole answer, in the order of the request.
+/// The answer to a client that waits for no acknowledgement: the entry was taken, its offsets are
+/// not known yet.
 #[must_use]
-pub fn gather(mut results: Vec<ProducePartitionResult>) -> ProduceResult {
-    results.sort_by_key(|r| (r.request_index, r.partition));
-    ProduceResult { partitions: results }
-}
-
-fn refused(label: Label, error: Error) -> ProducePartitionResult {
+pub fn unacknowledged(label: Label) -> ProducePartitionResult {
     ProducePartitionResult {
-        error: Some(error),
+        error: None,
         topic: label.topic,
         partition: label.partition,
         base_offset: -1,
@@ -150,6 +146,17 @@ fn refused(label: Label, error: Error) -> ProducePartitionResult {
         durability: String::new(),
         request_index: label.request_index,
     }
+}
+
+/// The whole answer, in the order of the request.
+#[must_use]
+pub fn gather(mut results: Vec<ProducePartitionResult>) -> ProduceResult {
+    results.sort_by_key(|r| (r.request_index, r.partition));
+    ProduceResult { partitions: results }
+}
+
+fn refused(label: Label, error: Error) -> ProducePartitionResult {
+    ProducePartitionResult { error: Some(error), ..unacknowledged(label) }
 }
 
 fn plan_entry(

@@ -57,8 +57,8 @@ impl KnownLogs {
 pub(super) struct Housekeeper {
     disk: Arc<dyn Disk>,
     data_dir: PathBuf,
-    /// `None` while the directory is open for reading only. Held for a small append, or for one sync
-    /// when a frontier is lowered; never by a network thread.
+    /// `None` while the directory is open for reading only. Held for a small append, or for one
+    /// sync when a frontier is lowered; never by a network thread.
     frontier: Mutex<Option<Frontier>>,
 }
 
@@ -86,8 +86,8 @@ impl Housekeeper {
         Ok((Housekeeper { disk, data_dir, frontier: Mutex::new(None) }, known))
     }
 
-    /// Begins the journal of this process. Not before the metadata is there: a journal says that the
-    /// directory has been in use.
+    /// Begins the journal of this process. Not before the metadata is there: a journal says that
+    /// the directory has been in use.
     pub(super) fn begin(&self, known: &KnownLogs) -> Result<(), StorageError> {
         let entries = known.entries.clone();
         let journal = Frontier::begin(Arc::clone(&self.disk), &self.data_dir, entries)?;
@@ -213,15 +213,15 @@ fn remove_topic(node: &Node, topic: TopicId) -> Result<(), StorageError> {
 
 /// Does what is due from time to time, until the node stops.
 pub(super) async fn keep_house(node: Weak<Node>) {
-    let mut retention_due = tokio::time::Instant::now();
+    let mut retention_due_ms = 0;
     let mut interval = FRONTIER_INTERVAL;
     loop {
         tokio::time::sleep(interval).await;
         let Some(node) = node.upgrade().filter(|node| !node.is_stopping()) else { return };
-        let enforce = tokio::time::Instant::now() >= retention_due;
+        let now_ms = (node.options().clock)().monotonic_ms;
+        let enforce = now_ms >= retention_due_ms;
         if enforce {
-            let period = Duration::from_millis(node.options().retention_check_ms);
-            retention_due = tokio::time::Instant::now() + period;
+            retention_due_ms = now_ms + node.options().retention_check_ms;
         }
         let round = move || tidy_up(&node, enforce);
         let busy = tokio::task::spawn_blocking(round).await.expect("a panic ends the process");

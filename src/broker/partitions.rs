@@ -38,8 +38,8 @@ fn log_config(settings: &TopicSettings, tail_window_bytes: u64) -> LogConfig {
 }
 
 impl Node {
-    /// Opens every partition of the image. Runs on several threads, since after a crash each log may
-    /// have to be read from its frontier on.
+    /// Opens every partition of the image. Runs on several threads, since after a crash each log
+    /// may have to be read from its frontier on.
     pub(super) fn open_all(&self, image: &Image, known: &KnownLogs) -> Result<(), StartError> {
         let topics: Vec<&Arc<Topic>> = image.topics().collect();
         let total: usize = topics.iter().map(|t| t.partitions.len()).sum();

@@ -63,8 +63,8 @@ impl Client {
 
 impl Subscription {
     /// The next batches of one partition, or what is wrong with it. `None` when the server has
-    /// ended the stream; an error ends it too. Asking for the next says that the last is done with, which
-    /// returns its credit. May be dropped at any point without losing anything.
+    /// ended the stream; an error ends it too. Asking for the next says that the last is done with,
+    /// which returns its credit. May be dropped at any point without losing anything.
     pub async fn next(&mut self) -> Option<Result<(FetchPartitionResult, Bytes), ClientError>> {
         loop {
             if let Some(share) = self.shares.pop_front() {

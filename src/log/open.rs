@@ -123,7 +123,8 @@ fn segment_base(name: &str, extension: &str) -> Option<Offset> {
 }
 
 impl Log {
-    /// Opens the log in `dir`, which need not exist, and recovers it if its last stop was not clean.
+    /// Opens the log in `dir`, which need not exist, and recovers it if its last stop was not
+    /// clean.
     ///
     /// # Errors
     /// When the disk fails or a file of the log makes no sense. Damaged batches are no error: the
@@ -217,8 +218,8 @@ impl Log {
         Ok(report)
     }
 
-    /// A log whose first segment is missing. Without a claim that there was one, a power cut has kept
-    /// the entry of a later segment and lost that of the first.
+    /// A log whose first segment is missing. Without a claim that there was one, a power cut has
+    /// kept the entry of a later segment and lost that of the first.
     fn recover_headless(
         &mut self,
         entry: Option<FrontierEntry>,

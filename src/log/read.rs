@@ -203,8 +203,8 @@ impl LogView {
     }
 
     /// The batch that holds the first record not older than `timestamp`: its range, alone. `None`
-    /// when every record below `up_to` is older. Which record of it is the first is for those to say
-    /// who look into batches.
+    /// when every record below `up_to` is older. Which record of it is the first is for those to
+    /// say who look into batches.
     ///
     /// # Errors
     /// As for [`LogView::read`].
@@ -366,7 +366,8 @@ fn place_of(segment: &Segment, from: Offset, limit: u64) -> Result<Option<u64>, 
     }
 }
 
-/// The first batch of the segment that `newer` holds for; it implies a record at `timestamp` or later.
+/// The first batch of the segment that `newer` holds for; it implies a record at `timestamp` or
+/// later.
 fn first_newer(
     segment: &Segment,
     timestamp: Millis,

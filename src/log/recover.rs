@@ -36,7 +36,8 @@ struct Look {
 /// A log that is being recovered.
 pub(super) struct Recoverer<'a> {
     pub(super) log: &'a mut Log,
-    /// The larger of the journal's entry and the end that a contradicted clean-shutdown marker gave.
+    /// The larger of the journal's entry and the end that a contradicted clean-shutdown marker
+    /// gave.
     pub(super) frontier: Option<FrontierEntry>,
     pub(super) known: KnownFrontier,
     pub(super) clean: CleanMarker,
@@ -47,8 +48,8 @@ pub(super) struct Recoverer<'a> {
 }
 
 impl Recoverer<'_> {
-    /// Goes through the table until the log is open or in quarantine. Returns the offset below which
-    /// nothing was looked at.
+    /// Goes through the table until the log is open or in quarantine. Returns the offset below
+    /// which nothing was looked at.
     pub(super) fn run(&mut self) -> Result<Offset, OpenError> {
         let mut facts = self.first_facts();
         let mut look = None;
@@ -455,8 +456,8 @@ impl Log {
         }
     }
 
-    /// Restores the newest snapshot of the producer state and replays the batches behind it. Returns
-    /// what was wrong with newer ones.
+    /// Restores the newest snapshot of the producer state and replays the batches behind it.
+    /// Returns what was wrong with newer ones.
     pub(super) fn rebuild_producers(&mut self) -> Result<Vec<String>, ReadError> {
         let restored = producers::restore(self.disk.as_ref(), &self.dir, self.sound_end())?;
         let mut state = restored.producers;

@@ -1,6 +1,6 @@
 //! Cutting a log, at either end. Every change is ordered so that a crash at any step leaves the old
-//! log, the new one, or a shorter old one, never a mix: what says that bytes do not count is durable
-//! before the bytes go.
+//! log, the new one, or a shorter old one, never a mix: what says that bytes do not count is
+//! durable before the bytes go.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -149,8 +149,8 @@ impl Log {
         self.drop_below_start()
     }
 
-    /// Empties the log and lets it begin at `to`, as a replica does that has fallen behind the start
-    /// of its leader's log.
+    /// Empties the log and lets it begin at `to`, as a replica does that has fallen behind the
+    /// start of its leader's log.
     ///
     /// # Errors
     /// When it can not be done now, or the disk fails, which poisons the log.

@@ -338,8 +338,8 @@ impl Segment {
         Ok(Position { offset: walk.expected(), segment: self.base, bytes: walk.at() })
     }
 
-    /// The work that writes complete side files of a sealed segment that `next` follows. `None` when
-    /// its last stretch is damaged.
+    /// The work that writes complete side files of a sealed segment that `next` follows. `None`
+    /// when its last stretch is damaged.
     pub(super) fn complete_side_files(&self, next: Offset) -> Result<Option<Flush>, StorageError> {
         let index = self.index()?;
         let end = self.inherited;

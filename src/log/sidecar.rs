@@ -95,7 +95,8 @@ impl Flush {
     }
 }
 
-/// What the files of a segment of `len` bytes tell about it; boundaries that can not be are left out.
+/// What the files of a segment of `len` bytes tell about it; boundaries that can not be are left
+/// out.
 pub(super) fn load(disk: &dyn Disk, log: &Path, base: Offset, len: u64) -> Index {
     let index = Index::new(base);
     let read = |kind: usize| {

@@ -1,7 +1,7 @@
 //! The checksum of a block of batches. Every byte of a batch from `attributes` on is covered by its
-//! own CRC-32C, which stands in its header; so a checksum over the first 21 bytes of each batch, the
-//! part that CRC leaves out and the CRC itself, covers the block whole. It costs a few nanoseconds per
-//! batch when written and needs nothing but the headers.
+//! own CRC-32C, which stands in its header; so a checksum over the first 21 bytes of each batch,
+//! the part that CRC leaves out and the CRC itself, covers the block whole. It costs a few
+//! nanoseconds per batch when written and needs nothing but the headers.
 //!
 //! Blocks are those of the index: whole batches, at least the index interval of bytes together.
 

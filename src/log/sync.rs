@@ -187,7 +187,8 @@ impl SyncJob {
     }
 }
 
-/// Proof that everything below an offset of one log is as durable as promised. Only the log makes it.
+/// Proof that everything below an offset of one log is as durable as promised. Only the log makes
+/// it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settled {
     log: LogId,

@@ -111,7 +111,8 @@ fn a_log_is_found_again_as_it_was() {
     assert!(read_all(&again.view()).starts_with(&expected));
 }
 
-/// Bad inputs row 82: nothing of a batch stays when the disk is full, and it goes on when it is not.
+/// Bad inputs row 82: nothing of a batch stays when the disk is full, and it goes on when it is
+/// not.
 #[test]
 fn a_full_disk_is_a_state() {
     let disk = MemoryDisk::new();

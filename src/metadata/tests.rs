@@ -1,3 +1,5 @@
+//! Commands and what they decide, records and what they add up to.
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;

@@ -1,6 +1,6 @@
 //! The broker as the edge sees it: executes what the handlers of `api` plan. Appends are submitted
-//! inline on the connection's task; reads are ranges of published views; everything else is awaited.
-//! Knows partitions only through their handles and commands.
+//! inline on the connection's task; reads are ranges of published views; everything else is
+//! awaited. Knows partitions only through their handles and commands.
 
 mod admin;
 mod fetch;

@@ -278,8 +278,8 @@ fn refusal<S: Service>(
     }
 }
 
-/// Answers are sent when they are ready, and peers that vanish are noticed. A socket that refuses an
-/// option still works, only worse.
+/// Answers are sent when they are ready, and peers that vanish are noticed. A socket that refuses
+/// an option still works, only worse.
 fn prepare(socket: &Socket) {
     let Socket::Tcp(stream) = socket else { return };
     let options = [

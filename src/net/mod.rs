@@ -2,8 +2,9 @@
 //! else; what a request means is behind [`service::Service`].
 //!
 //! One task serves one connection, reading and writing alike ([`connection`]); it polls the answers
-//! of its own requests, so nothing is spawned per request. Whatever a peer can make grow has a bound
-//! in `limits`; past a bound the connection stops reading, and the peer's own socket makes it wait.
+//! of its own requests, so nothing is spawned per request. Whatever a peer can make grow has a
+//! bound in `limits`; past a bound the connection stops reading, and the peer's own socket makes it
+//! wait.
 
 mod connection;
 pub mod executor;

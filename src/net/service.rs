@@ -189,10 +189,10 @@ impl Piece {
 
 /// A source of DATA frames: one subscription.
 pub trait Feed: Send {
-    /// Waits for the next data. Takes the feed and gives it back with the data, so that dropping the
-    /// future ends the subscription wherever it stands. `credit_bytes` is what the stream may still
-    /// send (at least 1): the payload should not exceed it, but one whole batch always may, or a
-    /// batch larger than the window could never be sent.
+    /// Waits for the next data. Takes the feed and gives it back with the data, so that dropping
+    /// the future ends the subscription wherever it stands. `credit_bytes` is what the stream may
+    /// still send (at least 1): the payload should not exceed it, but one whole batch always may,
+    /// or a batch larger than the window could never be sent.
     fn next(self: Box<Self>, credit_bytes: u32) -> NextData;
 }
 

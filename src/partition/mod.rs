@@ -1,6 +1,7 @@
-//! A partition: its log, its role and everybody who waits for it. The unit of ownership: exactly one
-//! shard holds it and nobody else can reach it; what others may hold is a [`PartitionHandle`] with
-//! the last published [`PartitionView`]. Knows nothing of sockets, protocols or other partitions.
+//! A partition: its log, its role and everybody who waits for it. The unit of ownership: exactly
+//! one shard holds it and nobody else can reach it; what others may hold is a [`PartitionHandle`]
+//! with the last published [`PartitionView`]. Knows nothing of sockets, protocols or other
+//! partitions.
 
 mod append;
 mod outbox;
@@ -86,7 +87,8 @@ impl Partition {
     }
 
     /// Ends a step for this partition: writes what is staged, settles what may be settled without a
-    /// sync, publishes the view and starts a sync when one is due. Every path through a shard ends here.
+    /// sync, publishes the view and starts a sync when one is due. Every path through a shard ends
+    /// here.
     pub fn settle(&mut self, now: Now) -> Option<SyncJob> {
         self.write_staged(now);
         if let Some(settled) = self.log.settle_written() {

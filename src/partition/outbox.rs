@@ -25,8 +25,8 @@ struct Parked {
 
 impl Pending {
     /// Parks an outcome, refusals included: a client must not learn of a state that a crash could
-    /// still take back. What depends on nothing beyond `settled_end` is answered at once, because no
-    /// sync may ever come to release it.
+    /// still take back. What depends on nothing beyond `settled_end` is answered at once, because
+    /// no sync may ever come to release it.
     pub(super) fn park(
         &mut self,
         settled_end: Offset,
@@ -48,7 +48,8 @@ impl Pending {
 
     /// Sends every reply whose records are settled.
     pub(super) fn release(&mut self, settled: &Settled) {
-        while let Some(parked) = self.parked.pop_front_if(|p| p.depends_on <= settled.up_to()) {
+        while self.parked.front().is_some_and(|p| p.depends_on <= settled.up_to()) {
+            let parked = self.parked.pop_front().expect("there is a first one");
             self.bytes -= parked.bytes;
             parked.reply.send(parked.outcome);
         }

@@ -21,8 +21,8 @@ impl<T> Reply<T> {
         Reply(None)
     }
 
-    /// Delivers the answer. Nobody waiting any more is fine: what was asked for has happened all the
-    /// same, as for any client that disconnects before its answer.
+    /// Delivers the answer. Nobody waiting any more is fine: what was asked for has happened all
+    /// the same, as for any client that disconnects before its answer.
     pub fn send(self, answer: T) {
         if let Some(sender) = self.0 {
             drop(sender.send(answer));

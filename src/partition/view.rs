@@ -1,6 +1,6 @@
-//! What everybody but the owner may see of a partition: an immutable view, replaced as a whole after
-//! each step. A consumer can not see past the high watermark, because the range it may read is the
-//! only one the view gives it.
+//! What everybody but the owner may see of a partition: an immutable view, replaced as a whole
+//! after each step. A consumer can not see past the high watermark, because the range it may read
+//! is the only one the view gives it.
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,3 +1,5 @@
+//! The quorum through restarts, damage and the suite of its library.
+
 mod damage;
 mod formats;
 mod restart;

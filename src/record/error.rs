@@ -1,5 +1,5 @@
-//! Why bytes are not an acceptable batch: one variant for each outcome that a client can tell apart.
-//! Knows nothing of wire protocols; each of them maps these variants to its own codes.
+//! Why bytes are not an acceptable batch: one variant for each outcome that a client can tell
+//! apart. Knows nothing of wire protocols; each of them maps these variants to its own codes.
 
 use super::Compression;
 

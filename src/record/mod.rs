@@ -2,9 +2,9 @@
 //! the wire. Owns layout, checks, building, control records and compression. Knows nothing of files
 //! or replicas.
 //!
-//! The types carry the rules: bytes from outside become a [`CheckedBatch`] only when CRC, bounds and
-//! counts hold, and a [`StampedBatch`] only when its offset and leader epoch are assigned. The log
-//! takes nothing but the last.
+//! The types carry the rules: bytes from outside become a [`CheckedBatch`] only when CRC, bounds
+//! and counts hold, and a [`StampedBatch`] only when its offset and leader epoch are assigned. The
+//! log takes nothing but the last.
 //!
 //! # Format
 //! A batch is the fixed header of [`layout`] and the records, which the codec of the header's
@@ -32,8 +32,9 @@
 //! significant first, the top bit of a byte set when another follows: at most 5 bytes, a varlong at
 //! most 10. Nothing lies between records or after the last.
 //!
-//! Where the attributes say that time stamps are those of the append, every record bears the batch's
-//! max timestamp whatever its delta says. A time stamp of -1 means that nobody knows the time.
+//! Where the attributes say that time stamps are those of the append, every record bears the
+//! batch's max timestamp whatever its delta says. A time stamp of -1 means that nobody knows the
+//! time.
 //!
 //! After a producer made a batch only the sixteen bytes before magic change (base offset, length,
 //! leader epoch), with three exceptions that compute the CRC anew: a largest time stamp that the

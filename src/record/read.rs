@@ -161,8 +161,8 @@ pub struct OwnedRecord {
     pub headers: Vec<(String, Option<Bytes>)>,
 }
 
-/// All records of a batch as values of their own. Those of a control batch are markers and not data:
-/// see [`Marker`](super::Marker).
+/// All records of a batch as values of their own. Those of a control batch are markers and not
+/// data: see [`Marker`](super::Marker).
 ///
 /// # Errors
 /// When they can not be decompressed or one is malformed.

@@ -16,8 +16,8 @@ impl CheckedBatch {
     ///
     /// # Errors
     /// When the records can not be decompressed or one is malformed, and
-    /// [`BatchError::TooLarge`] when our codec packs them so much worse than the producer's did that
-    /// the batch would break the bound on batches. The log then keeps the batch as it is.
+    /// [`BatchError::TooLarge`] when our codec packs them so much worse than the producer's did
+    /// that the batch would break the bound on batches. The log then keeps the batch as it is.
     pub fn rewrite(
         &self,
         delete_horizon: Option<Millis>,

@@ -23,6 +23,7 @@ pub enum Command {
     Configure(TopicPartition, LogConfig),
     /// Enforce retention everywhere; the answer is the syncs that became due.
     Maintain(Reply<Vec<(TopicPartition, SyncJob)>>),
-    /// Which partitions are durable up to where, as far as that changed since the last such command.
+    /// Which partitions are durable up to where, as far as that changed since the last such
+    /// command.
     Frontier(Reply<Vec<Claim>>),
 }

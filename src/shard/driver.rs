@@ -1,10 +1,10 @@
 //! Threads, mailboxes and the baton: the only place in the engine that starts threads.
 //!
 //! A shard is run by whoever submits to it (flat combining): a submitter puts its command into the
-//! mailbox and takes the baton if it is free; else the holder finds the command there. In the common
-//! case a request costs no thread hop, and still one thread at a time owns the partitions. What one
-//! holder drains is capped; what is left over goes to the pool, so nobody's latency pays for
-//! everybody's work.
+//! mailbox and takes the baton if it is free; else the holder finds the command there. In the
+//! common case a request costs no thread hop, and still one thread at a time owns the partitions.
+//! What one holder drains is capped; what is left over goes to the pool, so nobody's latency pays
+//! for everybody's work.
 
 use std::sync::atomic::{Ordering, fence};
 use std::sync::{Arc, Mutex, TryLockError};
@@ -30,7 +30,7 @@ struct Seat {
 }
 
 enum Work {
-    Sync(usize, TopicPartition, SyncJob),
+    Sync(usize, TopicPartition, Box<SyncJob>),
     Drain(usize),
 }
 
@@ -109,7 +109,7 @@ impl Shards {
     /// Starts syncs that were handed out as an answer.
     pub fn start_syncs(&self, shard: usize, syncs: Vec<(TopicPartition, SyncJob)>) {
         for (id, job) in syncs {
-            self.enqueue(Work::Sync(shard, id, job));
+            self.enqueue(Work::Sync(shard, id, Box::new(job)));
         }
     }
 

@@ -5,9 +5,12 @@ use std::io::{ErrorKind, IoSlice};
 use std::path::Path;
 use std::sync::Arc;
 
+/// A behaviour, shown in a directory of its own.
+type Behaviour = fn(&dyn Disk, &Path);
+
 /// Runs every behaviour in a directory of its own below `root`.
 pub(super) fn run(disk: &dyn Disk, root: &Path) {
-    let behaviours: [(&str, fn(&dyn Disk, &Path)); 10] = [
+    let behaviours: [(&str, Behaviour); 10] = [
         ("write", pieces_are_written_one_after_the_other),
         ("read", reading_stops_at_the_end_of_the_file),
         ("holes", bytes_nobody_wrote_are_zeros),

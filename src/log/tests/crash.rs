@@ -106,7 +106,8 @@ fn closing_survives_every_crash() {
     });
 }
 
-/// A killed process leaves what it wrote in the page cache; the disk fails at every operation in turn.
+/// A killed process leaves what it wrote in the page cache; the disk fails at every operation in
+/// turn.
 #[test]
 fn whatever_operation_fails_what_was_settled_survives() {
     let coverage = Enumeration::default().run_failures(

@@ -34,6 +34,7 @@ pub(super) fn call(
         }
     }
     if plan.silent {
+        results.extend(waiting.into_iter().map(|(label, _)| produce::unacknowledged(label)));
         return Pending::Ready(Answer::of(Response::ok(produce::gather(results))));
     }
     collect(node, waiting, results, timeout)

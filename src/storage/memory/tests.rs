@@ -1,3 +1,5 @@
+//! What the simulated disk keeps and loses.
+
 use super::enumerate::{CrashInfo, Enumeration, enumerate_crashes};
 use super::*;
 use crate::random::Random;
