@@ -42,7 +42,6 @@ pub trait Service: Send + Sync + 'static {
     ///
     /// # Errors
     /// When the subscription is refused; the error is sent and the stream is over.
-    #[expect(clippy::result_large_err, reason = "once per subscription, and it goes on the wire")]
     fn subscribe(
         self: &Arc<Self>,
         session: &Session,
