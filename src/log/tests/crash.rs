@@ -4,11 +4,17 @@ use super::world::{Over, World};
 use super::*;
 use crate::storage::memory::enumerate::Enumeration;
 
+/// One crash in so many is checked, or every one where the environment has `CRASHES=all`.
+fn sample() -> u64 {
+    if std::env::var_os("CRASHES").is_some() { 1 } else { 8 }
+}
+
 fn holds(scenario: impl Fn(&mut World) -> Result<(), Over>) {
     // A node that has started is not part of any scenario.
     let started = MemoryDisk::new();
     drop(World::new(&started).expect("sound disk"));
-    let mut checked = 0;
+    let sample = sample();
+    let mut crash = 0;
     let coverage = Enumeration::starting_from(&started).random_crashes(2).run(
         |disk| {
             let Ok(mut world) = World::new(disk) else { return Default::default() };
@@ -16,10 +22,12 @@ fn holds(scenario: impl Fn(&mut World) -> Result<(), Over>) {
             world.promise
         },
         |disk, promise, _| {
-            checked += 1;
-            let world = World::open(&disk, promise.clone()).expect("opens");
-            if checked % 5 == 0 {
-                goes_on(&disk, world);
+            crash += 1;
+            if crash % sample == 0 {
+                let world = World::open(&disk, promise.clone()).expect("opens");
+                if crash % (5 * sample) == 0 {
+                    goes_on(&disk, world);
+                }
             }
         },
     );
@@ -38,24 +46,25 @@ fn goes_on(disk: &MemoryDisk, mut world: World) {
 #[test]
 fn appending_rolling_and_syncing_survive_every_crash() {
     holds(|world| {
-        world.append(2, 1, 300)?;
+        world.append(2, 1, 200)?;
         world.sync()?;
-        world.append(1, 3, 230)?;
-        world.append(1, 1, 400)?;
+        world.append(1, 2, 180)?;
         world.sync()?;
         world.claim()?;
-        world.append(3, 1, 400)?;
-        world.append(1, 1, 600)?;
+        world.append(3, 1, 90)?;
+        world.append(1, 1, 340)?;
         world.sync()
     });
 }
 
+/// So many disks may be left behind here that trying them takes half a minute.
 #[test]
+#[ignore = "slow"]
 fn two_rolls_in_one_group_survive_every_crash() {
     holds(|world| {
-        world.append(1, 1, 600)?;
-        world.append(1, 1, 600)?;
-        world.append(1, 1, 600)?;
+        world.append(1, 1, 340)?;
+        world.append(1, 1, 340)?;
+        world.append(1, 1, 340)?;
         world.sync()
     });
 }

@@ -47,7 +47,7 @@ pub(super) fn dir() -> PathBuf {
 
 /// Segments so small that a few batches fill them.
 fn small() -> LogConfig {
-    LogConfig { segment_bytes: 1_000, ..config() }
+    LogConfig { segment_bytes: 700, ..config() }
 }
 
 fn shared(disk: &MemoryDisk) -> Arc<dyn Disk> {
