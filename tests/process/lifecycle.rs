@@ -1,0 +1,226 @@
+//! Starting and stopping: what the process says, which exit codes it ends with, and what it leaves
+//! alone.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::TcpListener;
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use super::broker::{PATIENCE, Setup, snapshot};
+use super::has_root_and;
+use super::load::{append, batch, create_topic, read_all};
+
+const STORAGE: i32 = 74;
+const BUSY: i32 = 75;
+const PERMISSION: i32 = 77;
+const CONFIGURATION: i32 = 78;
+/// `nobody` on every Linux.
+const NOBODY: u32 = 65_534;
+
+fn new_directory() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a directory")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_in_order_keeps_everything_and_leaves_the_marker() {
+    let directory = new_directory();
+    let setup = Setup::new(directory.path().join("data"));
+    let marker = setup.data.join("clean-shutdown");
+    let mut broker = setup.start();
+    assert!(broker.native.port() != 0 && broker.http.port() != 0, "real ports are named");
+    let client = broker.client().await;
+    create_topic(&client, "kept", 1, &[]).await;
+    for number in 0..10 {
+        let data = batch(&[format!("{number}").as_bytes()]);
+        assert_eq!(append(&client, "kept", 0, data).await.expect("taken"), number);
+    }
+    assert!(!marker.exists(), "a running broker has not stopped cleanly");
+    broker.signal(Signal::TERM);
+    let status = broker.wait_exit(Duration::from_secs(5));
+    assert_eq!(status.code(), Some(0));
+    assert!(marker.exists() && !setup.data.join("rivvend.sock").exists());
+
+    let broker = setup.start();
+    assert!(!marker.exists(), "the marker is used up");
+    let values = read_all(&broker.client().await, "kept", 0, 0).await;
+    let values: Vec<_> = values.iter().map(|(_, value)| value.as_ref()).collect();
+    assert_eq!(values, [b"0", b"1", b"2", b"3", b"4", b"5", b"6", b"7", b"8", b"9"]);
+    broker.stop();
+}
+
+/// An answer that never leaves holds the drain up for its grace; a second signal does not wait.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_signal_stops_at_once_and_loses_nothing() {
+    let directory = new_directory();
+    let setup = Setup::new(directory.path().join("data"));
+    let mut broker = setup.start();
+    let client = broker.client().await;
+    create_topic(&client, "kept", 1, &[]).await;
+    append(&client, "kept", 0, batch(&[b"one"])).await.expect("taken");
+    broker.freeze();
+    // Both are pending when it goes on, so the second finds the first under way or is merged into
+    // it; either way it ends quickly.
+    broker.signal(Signal::TERM);
+    broker.signal(Signal::INT);
+    broker.signal(Signal::CONT);
+    assert_eq!(broker.wait_exit(Duration::from_secs(5)).code(), Some(0));
+    let broker = setup.start();
+    assert_eq!(read_all(&broker.client().await, "kept", 0, 0).await.len(), 1);
+}
+
+/// Bad input 69.
+#[test]
+fn a_second_process_on_the_same_directory_names_the_first() {
+    let directory = new_directory();
+    let setup = Setup::new(directory.path().join("data"));
+    let broker = setup.start();
+    let (code, said) = setup.refused();
+    assert_eq!(code, BUSY, "{said}");
+    assert!(said.contains(&format!("pid {}", broker.pid())), "{said}");
+    broker.stop();
+}
+
+/// Bad input 64.
+#[test]
+fn a_port_in_use_is_named_with_its_key() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("bound").port();
+    let directory = new_directory();
+    let setup = Setup::new(directory.path().join("data"));
+    let native = Setup { bind: format!("127.0.0.1:{port}"), ..setup.clone() };
+    let http = Setup { http_port: port, ..setup.clone() };
+    for (setup, key) in [(native, "server.bind_address"), (http, "server.http_port")] {
+        let (code, said) = setup.refused();
+        assert_eq!(code, BUSY, "{said}");
+        assert!(said.contains(key) && said.contains(&port.to_string()), "{said}");
+    }
+    // Neither attempt left the directory in a state that keeps a broker from it.
+    setup.start().stop();
+}
+
+/// Bad input 71.
+#[test]
+fn a_directory_of_somebody_else_is_not_touched() {
+    let directory = new_directory();
+    fs::write(directory.path().join("thesis.txt"), "years of work").expect("written");
+    fs::create_dir_all(directory.path().join("topics/0")).expect("made");
+    let before = snapshot(directory.path());
+    let (code, said) = Setup::new(directory.path()).refused();
+    assert_eq!(code, CONFIGURATION, "{said}");
+    assert!(said.contains(&directory.path().display().to_string()), "{said}");
+    assert_eq!(snapshot(directory.path()), before);
+    assert_eq!(fs::read_dir(directory.path()).expect("readable").count(), 2);
+
+    let fresh = new_directory();
+    fs::create_dir(fresh.path().join("lost+found")).expect("made");
+    Setup::new(fresh.path()).start().stop();
+}
+
+/// Bad input 70.
+#[test]
+fn the_directory_of_another_node_or_of_a_newer_program_is_refused() {
+    let directory = new_directory();
+    let setup = Setup::new(directory.path().join("data"));
+    setup.clone().env("RIVVEN_NODE_ID", 3).start().stop();
+    let unchanged = |setup: &Setup, expected: &[&str]| {
+        let before = files_of_the_stop(&setup.data);
+        let (code, said) = setup.refused();
+        assert_eq!(code, CONFIGURATION, "{said}");
+        for part in expected {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+        assert_eq!(files_of_the_stop(&setup.data), before);
+    };
+    unchanged(&setup.clone().env("RIVVEN_NODE_ID", 4), &["node 3", "node 4"]);
+    setup.start().stop();
+
+    let meta = setup.data.join("meta.yaml");
+    let text = fs::read_to_string(&meta).expect("text");
+    assert!(text.contains("format: 1"), "{text}");
+    fs::write(&meta, text.replace("format: 1", "format: 2\nnew_field: 3")).expect("written");
+    unchanged(&setup, &["format 2", "newer"]);
+}
+
+/// Everything but the lock file, which every attempt writes its process id into.
+fn files_of_the_stop(data: &Path) -> BTreeMap<std::path::PathBuf, Vec<u8>> {
+    let mut files = snapshot(data);
+    files.remove(&data.join("rivvend.lock"));
+    files
+}
+
+/// Bad input 91.
+#[test]
+fn missing_permissions_end_with_their_own_code() {
+    if !has_root_and(&[]) {
+        return;
+    }
+    let directory = new_directory();
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs::set_permissions(directory.path(), open).expect("ours");
+    let setup = Setup::new(directory.path().join("data"));
+    setup.start().stop();
+    let stranger = Setup { uid: Some(NOBODY), ..setup.clone() };
+    let (code, said) = stranger.refused();
+    assert_eq!(code, PERMISSION, "{said}");
+    assert!(said.contains(&setup.data.display().to_string()), "{said}");
+    let missing = Setup { data: directory.path().join("new"), ..stranger };
+    let (code, said) = missing.refused();
+    assert_eq!(code, PERMISSION, "{said}");
+    setup.start().stop();
+}
+
+/// What this build does not have is an error and not ignored, wherever it is asked for.
+#[test]
+fn keys_of_features_that_are_not_there_are_refused() {
+    let directory = new_directory();
+    let setup = Setup::new(directory.path().join("data"));
+    let config = directory.path().join("rivvend.yaml");
+    let cases = [
+        ("auth:\n  enabled: true\n", "auth.enabled"),
+        ("tls:\n  enabled: true\n", "tls.enabled"),
+        ("quotas:\n  default: 1\n", "quotas.default"),
+        ("cluster:\n  peers: [a:9093]\n", "cluster.peers"),
+        ("server:\n  bind_adress: 127.0.0.1:0\n", "did you mean"),
+    ];
+    for (text, expected) in cases {
+        fs::write(&config, text).expect("written");
+        let (code, said) = Setup { config: Some(config.clone()), ..setup.clone() }.refused();
+        assert_eq!(code, CONFIGURATION, "{said}");
+        assert!(said.contains(expected), "{said}");
+    }
+    for variable in ["RIVVEN_AUTH_ENABLED", "RIVVEN_TLS_ENABLED"] {
+        let (code, said) = setup.clone().env(variable, true).refused();
+        assert_eq!(code, CONFIGURATION, "{said}");
+        assert!(said.contains(variable), "{said}");
+    }
+    assert!(!setup.data.exists(), "nothing was made for a configuration that is refused");
+}
+
+/// A directory whose metadata are gone while its records are there is not a new one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lost_metadata_stop_the_start_and_delete_nothing() {
+    let directory = new_directory();
+    let setup = Setup::new(directory.path().join("data"));
+    let broker = setup.start();
+    let client = broker.client().await;
+    create_topic(&client, "kept", 1, &[]).await;
+    append(&client, "kept", 0, batch(&[b"one"])).await.expect("taken");
+    broker.stop();
+    fs::rename(setup.data.join("metadata"), directory.path().join("metadata")).expect("moved");
+    let topics = snapshot(&setup.data.join("topics"));
+    let (code, said) = setup.refused();
+    assert_eq!(code, STORAGE, "{said}");
+    assert_eq!(snapshot(&setup.data.join("topics")), topics);
+    let gone = setup.data.join("metadata");
+    if gone.exists() {
+        fs::remove_dir_all(&gone).expect("removed");
+    }
+    fs::rename(directory.path().join("metadata"), gone).expect("moved back");
+    let mut broker = setup.start();
+    assert_eq!(read_all(&broker.client().await, "kept", 0, 0).await.len(), 1);
+    broker.signal(Signal::TERM);
+    broker.wait_exit(PATIENCE);
+}

@@ -1,0 +1,40 @@
+//! The real binary as a process: how it starts and stops, what it keeps when it is killed, when the
+//! power goes, when the disk is full or lies, and what it answers to bytes that are no protocol.
+//! Speaks to it through the library's client, raw sockets and signals; knows nothing of its inside.
+//!
+//! What needs root or a tool of the system is skipped with a printed reason, unless
+//! `RIVVEN_TESTS_ALL` is set, as `tests/run` does after it has installed what is missing.
+
+mod broker;
+mod history;
+mod kill;
+mod lifecycle;
+mod load;
+
+use std::process::Command;
+
+/// How many rounds of something slow to run.
+fn rounds(variable: &str, default: usize) -> usize {
+    match std::env::var(variable) {
+        Ok(text) => text.parse().expect("the number of rounds is a number"),
+        Err(_) => default,
+    }
+}
+
+/// Whether this process is root and has these tools. Where everything must run, a missing one is a
+/// failure.
+fn has_root_and(tools: &[&str]) -> bool {
+    let missing = if rustix::process::geteuid().is_root() {
+        tools.iter().find(|tool| !is_installed(tool)).map(|tool| format!("{tool} is missing"))
+    } else {
+        Some("it needs root".to_owned())
+    };
+    let Some(missing) = missing else { return true };
+    assert!(std::env::var_os("RIVVEN_TESTS_ALL").is_none(), "can not run: {missing}");
+    eprintln!("skipped: {missing}");
+    false
+}
+
+fn is_installed(tool: &str) -> bool {
+    Command::new("which").arg(tool).output().is_ok_and(|output| output.status.success())
+}
