@@ -273,14 +273,14 @@ pub(super) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// Every file below a directory with its content.
+/// Every file below a directory with its content, but for the ballast, which has none.
 pub(super) fn snapshot(directory: &Path) -> std::collections::BTreeMap<PathBuf, Vec<u8>> {
     let mut files = std::collections::BTreeMap::new();
     for entry in std::fs::read_dir(directory).expect("a directory") {
         let path = entry.expect("an entry").path();
         if path.is_dir() {
             files.extend(snapshot(&path));
-        } else if path.is_file() {
+        } else if path.is_file() && !path.ends_with("ballast") {
             files.insert(path.clone(), std::fs::read(&path).expect("a readable file"));
         }
     }

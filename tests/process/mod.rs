@@ -5,11 +5,16 @@
 //! What needs root or a tool of the system is skipped with a printed reason, unless
 //! `RIVVEN_TESTS_ALL` is set, as `tests/run` does after it has installed what is missing.
 
+mod batches;
 mod broker;
+mod corruption;
+mod frames;
+mod fuzz;
 mod history;
 mod kill;
 mod lifecycle;
 mod load;
+mod wire;
 
 use std::process::Command;
 
