@@ -1,5 +1,7 @@
 //! Topics: creating, changing, deleting, describing, and the metadata clients need to find them.
 
+use std::collections::BTreeSet;
+
 use super::{Context, Found, error};
 use crate::metadata::config::{BrokerDefaults, Change, effective};
 use crate::metadata::{Command, CreateTopic, Refusal, Reply, Topic, TopicRef};
@@ -149,7 +151,9 @@ pub fn metadata(name: &str, context: &Context<'_>) -> TopicMetadata {
 #[must_use]
 pub fn named(names: Vec<String>, internal: bool, context: &Context<'_>) -> Vec<String> {
     if !names.is_empty() {
-        return names;
+        // Each once, however often it is named: the answer is much larger than the question.
+        let mut seen = BTreeSet::new();
+        return names.into_iter().filter(|name| seen.insert(name.clone())).collect();
     }
     let topics = context.image.topics().filter(|topic| internal || !topic.internal);
     topics.map(|topic| topic.name.to_string()).collect()

@@ -15,6 +15,7 @@ use crate::api::directory::Directory;
 use crate::api::{Context, Sticky, Writes};
 use crate::limits;
 use crate::log::clean::CleanLog;
+use crate::log::frontier::Claim;
 use crate::log::{Log, OpenError};
 use crate::metadata::config::BrokerDefaults;
 use crate::metadata::{self, Command, Image};
@@ -240,14 +241,20 @@ impl Node {
     }
 
     fn close_logs(&self) -> Result<(), StorageError> {
-        let mut clean = BTreeMap::new();
+        let (mut clean, mut claims) = (BTreeMap::new(), Vec::new());
         for handle in self.partitions.all() {
             let (reply, log) = Reply::channel();
             let command = ShardCommand::Close(handle.id(), reply);
             self.shards.submit_waiting(handle.shard(), command);
             let Ok(Some(mut log)) = log.recv() else { continue };
             match log.close() {
-                Ok(()) => clean.extend(clean_entry(&log).map(|entry| (handle.id(), entry))),
+                Ok(()) => {
+                    if let Some(entry) = clean_entry(&log) {
+                        clean.insert(handle.id(), entry);
+                        let (partition, entry) = (handle.id(), log.frontier());
+                        claims.push(Claim { partition, entry, lowerings: log.lowerings() });
+                    }
+                }
                 // What was acknowledged is durable all the same: the next start recovers the log.
                 Err(error) => {
                     tracing::error!(partition = %handle.id(), %error, "not closed cleanly")
@@ -259,6 +266,7 @@ impl Node {
         if self.is_read_only() {
             return Ok(());
         }
+        self.housekeeper.record(&claims)?;
         self.housekeeper.finish(self.image.load().broker_epoch(), clean)
     }
 

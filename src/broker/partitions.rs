@@ -8,12 +8,12 @@ use std::sync::Arc;
 use super::housekeeping::KnownLogs;
 use super::node::{Node, StartError};
 use crate::api::directory::TopicPartitions;
-use crate::log::{Log, LogConfig, OpenMode, Recovery};
+use crate::log::{Known, KnownFrontier, Log, LogConfig, OpenMode, Recovery};
 use crate::metadata::config::TopicSettings;
 use crate::metadata::{Image, Topic};
 use crate::partition::{Partition, PartitionHandle, Reply};
 use crate::shard::{Command, shard_of};
-use crate::types::{PartitionId, TopicId, TopicPartition};
+use crate::types::{Offset, PartitionId, TopicId, TopicPartition};
 
 /// How long a producer that sends nothing is remembered, as in Kafka.
 const PRODUCER_EXPIRY_MS: i64 = 86_400_000;
@@ -90,9 +90,11 @@ impl Node {
         let directory = topic_directory(self.data_dir(), topic.id).join(partition.to_string());
         let config = log_config(settings, self.tail_window_bytes());
         let disk = Arc::clone(self.disk());
-        let log = if disk.exists(&directory)? {
+        let known = known.of(id);
+        // A directory that is gone although something in it was durable is damage, not a new log.
+        let log = if disk.exists(&directory)? || was_durable(known) {
             let mode = if self.is_read_only() { OpenMode::ReadOnly } else { OpenMode::Write };
-            let (log, recovery) = Log::open(disk, directory, config, known.of(id), mode)
+            let (log, recovery) = Log::open(disk, directory, config, known, mode)
                 .map_err(|error| StartError::Log { id, error: Box::new(error) })?;
             self.report(&topic.name, partition, &recovery);
             log
@@ -191,4 +193,9 @@ impl Node {
             drop(log.recv());
         }
     }
+}
+
+/// Whether something of the log was surely on the disk once.
+fn was_durable(known: Known) -> bool {
+    matches!(known.frontier, KnownFrontier::At(Some(entry)) if entry.end_offset > Offset::ZERO)
 }

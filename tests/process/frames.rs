@@ -82,7 +82,7 @@ async fn row_1_impossible_lengths_close_at_once() {
         assert_eq!(victim.rejections("frame_size").await, count as u64 + 1);
     }
     // The largest that is allowed costs nothing before it comes.
-    let waiting: Vec<Wire> = (0..20)
+    let waiting: Vec<Wire> = (0..4)
         .map(|_| {
             let mut wire = victim.wire();
             let mut head = frame(1, &Request::default(), &[]);
@@ -211,7 +211,7 @@ async fn row_9_and_10_deep_unknown_and_oversized_headers_end_well() {
     let mut wire = victim.wire();
     wire.send(&frame_around(1, &unknown));
     let answer = wire.frame().expect("an answer").response();
-    assert_eq!(code_of(&answer), Some(ErrorCode::UnsupportedVersion));
+    assert_eq!(code_of(&answer), Some(ErrorCode::InvalidRequest));
     // A header above the limit is refused as soon as its length is there.
     let mut wire = victim.wire();
     let oversized = frame_around(1, &vec![0; limits::FRAME_HEADER_BYTES_MAX + 1]);

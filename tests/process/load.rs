@@ -125,10 +125,6 @@ impl Load {
         })
     }
 
-    pub(super) fn stop(&self) {
-        self.stop.store(true, Ordering::Relaxed);
-    }
-
     pub(super) fn acked_records(&self) -> usize {
         self.history.lock().expect("no checker panicked").acked_records()
     }

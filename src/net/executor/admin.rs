@@ -3,10 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use prost::Message as _;
+
 use super::super::service::{Answer, Pending};
 use super::{failed, timed_out};
 use crate::api::{error, offsets, topics};
 use crate::broker::Node;
+use crate::limits;
 use crate::metadata::{Command, Reply, decide};
 use crate::protocol::error::ErrorCode;
 use crate::protocol::native::message::request::Operation;
@@ -21,14 +24,48 @@ use crate::quorum::ProposeError;
 use crate::types::TopicId;
 
 pub(super) fn call(node: &Arc<Node>, operation: Operation, timeout: Duration) -> Pending {
+    if let Err(error) = refuse_many(&operation) {
+        return Pending::Ready(failed(error));
+    }
     let node = Arc::clone(node);
     Pending::Later(Box::pin(async move {
         match tokio::time::timeout(timeout, execute(node, operation)).await {
-            Ok(Ok(response)) => Answer::of(response),
+            Ok(Ok(response)) => Answer::of(refuse_large(response)),
             Ok(Err(error)) => failed(error),
             Err(_elapsed) => failed(timed_out(timeout)),
         }
     }))
+}
+
+/// Entries cost next to nothing on the wire and much more here, so they are counted first.
+fn refuse_many(operation: &Operation) -> Result<(), Error> {
+    let (what, count) = match operation {
+        Operation::Metadata(request) => ("topics", request.topics.len()),
+        Operation::DescribeTopics(request) => ("topics", request.names.len()),
+        Operation::CreateTopics(request) => ("topics", request.topics.len()),
+        Operation::DeleteTopics(request) => ("topics", request.names.len()),
+        Operation::AlterTopic(request) => ("changes", request.changes.len()),
+        Operation::ListOffsets(request) => ("partitions", request.partitions.len()),
+        Operation::DeleteRecords(request) => ("partitions", request.partitions.len()),
+        _ => return Ok(()),
+    };
+    let limit = limits::REQUEST_PARTITIONS_MAX;
+    if count > limit {
+        let message = format!("a request may name {limit} {what}, this one names {count}");
+        return Err(Error::new(ErrorCode::InvalidRequest, message));
+    }
+    Ok(())
+}
+
+/// An answer that no frame can carry becomes an error that says so.
+fn refuse_large(response: Response) -> Response {
+    let (bytes, limit) = (response.encoded_len(), limits::FRAME_BYTES_MAX / 2);
+    if bytes <= limit {
+        return response;
+    }
+    let message =
+        format!("the answer has {bytes} bytes, at most {limit} are sent; name fewer topics");
+    Response { error: Some(Error::new(ErrorCode::MessageTooLarge, message)), ..Response::default() }
 }
 
 async fn execute(node: Arc<Node>, operation: Operation) -> Result<Response, Error> {
