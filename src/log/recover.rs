@@ -56,7 +56,13 @@ impl Recoverer<'_> {
         loop {
             let row = recovery::decide(&facts);
             match (row.decision, &mut look) {
-                (Decision::OpenWithoutScan, _) => return Ok(self.log.end.offset),
+                (Decision::OpenWithoutScan, _) => {
+                    if self.hole_below(self.log.segments.len()).is_none() {
+                        return Ok(self.log.end.offset);
+                    }
+                    // The marker speaks of the last segment only.
+                    facts.clean = CleanMarker::Contradicted;
+                }
                 (Decision::RebuildIndexes, _) => {
                     self.rebuild_indexes()?;
                     facts.indexes = Indexes::Usable;
@@ -66,7 +72,7 @@ impl Recoverer<'_> {
                     self.observe(&mut facts, look.as_ref());
                 }
                 (Decision::ScanAll, look) => {
-                    *look = Some(self.look(0, 0, None)?);
+                    *look = Some(self.look_at_all()?);
                     self.observe(&mut facts, look.as_ref());
                 }
                 (_, None) => unreachable!("the table decides nothing else before a look"),
@@ -166,6 +172,14 @@ impl Recoverer<'_> {
             },
             _ => self.look(upto.min(self.log.segments.len() - 1), 0, None),
         }
+    }
+
+    /// Looks at everything, which may end before what was synced did.
+    fn look_at_all(&mut self) -> Result<Look, StorageError> {
+        let look = self.look(0, 0, None)?;
+        let durable = self.frontier.map_or(look.end.offset, |frontier| frontier.end_offset);
+        let is_short = look.found == Found::Sound && look.end.offset < durable;
+        if is_short { self.look_at_short(0) } else { Ok(look) }
     }
 
     /// Finds the end of what is there when less is there than was synced.

@@ -13,7 +13,7 @@ const SEED: u64 = 0x5EED_0001;
 const PARTITIONS: i32 = 5;
 const PRODUCERS: u64 = 4;
 
-/// Holds the promise of `durability: fsync` for every crash of the process (storage.md, Durability).
+/// Holds the promise of `durability: fsync` for every crash of the process.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_acknowledged_survives_any_number_of_kills() {
     let directory = tempfile::tempdir().expect("a directory");

@@ -116,7 +116,7 @@ impl Load {
                 producers.push(task.await.expect("a producer does not panic"));
             }
             for consumer in consumers {
-                // It would look for the broker for a while. What it panicked with counts all the same.
+                // It would look for the broker for a while. A panic counts all the same.
                 consumer.abort();
                 let panicked = consumer.await.is_err_and(|error| error.is_panic());
                 assert!(!panicked, "a consumer does not panic");
