@@ -9,6 +9,7 @@
 //!
 //! * [`types`], [`limits`], [`time`], [`random`]: values, bounds, time and chance as parameters
 //! * [`config`]: every key an operator may set, and where its value came from
+//! * [`planted`]: the bugs that test builds can have on purpose
 //! * [`record`]: what a record batch is
 //! * [`partitioner`]: which partition a record goes to
 //! * [`storage`]: the seam to disks
@@ -43,6 +44,7 @@ pub mod metadata;
 pub mod net;
 pub mod partition;
 pub mod partitioner;
+pub mod planted;
 pub mod protocol;
 pub mod quorum;
 pub mod random;

@@ -12,6 +12,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("limits", &[]),
     ("time", &[]),
     ("random", &[]),
+    ("planted", &[]),
     ("record", &[]),
     ("storage", &[]),
     ("partitioner", &["record"]),
@@ -54,7 +55,7 @@ const LAYERS: &[(&str, &[&str])] = &[
 ];
 
 /// Values without behaviour of their own, below everything.
-const EVERYWHERE: &[&str] = &["types", "limits", "time", "random", "telemetry"];
+const EVERYWHERE: &[&str] = &["types", "limits", "time", "random", "telemetry", "planted"];
 
 /// Files that may hold a lock, each with its reason.
 const LOCKS: &[(&str, &str)] = &[

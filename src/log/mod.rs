@@ -56,6 +56,7 @@ use self::producers::Producers;
 use self::segment::Segment;
 use self::sync::Pending;
 use crate::limits;
+use crate::planted::{self, Bug};
 use crate::storage::{Disk, StorageError};
 use crate::types::{Durability, LeaderEpoch, Millis, Offset};
 
@@ -210,6 +211,7 @@ impl Log {
     #[must_use]
     pub fn settled_offset(&self) -> Offset {
         match self.config.durability {
+            _ if planted::is(Bug::AckBeforeSync) => self.end.offset,
             Durability::Fsync => self.synced.offset,
             Durability::Os => self.end.offset,
         }
@@ -270,7 +272,8 @@ impl Log {
             // What was synced last has been removed since; the first segment begins behind it.
             return FrontierEntry { segment_base: first, end_offset: first, position: 0 };
         }
-        let Position { offset, segment, bytes } = self.synced;
+        let durable = if planted::is(Bug::ClaimBeforeSync) { self.end } else { self.synced };
+        let Position { offset, segment, bytes } = durable;
         FrontierEntry { segment_base: segment, end_offset: offset, position: bytes }
     }
 

@@ -12,6 +12,7 @@ use super::recovery::{CleanMarker, Indexes, Quarantine, Recovery as Report, Trun
 use super::segment::Segment;
 use super::sync::SYNC_FAILED;
 use super::{Log, LogConfig, producers, retention, sidecar};
+use crate::planted::{self, Bug};
 use crate::storage::{Disk, StorageError};
 use crate::types::Offset;
 
@@ -202,6 +203,7 @@ impl Log {
             position: clean.position,
         });
         let frontier = entry.into_iter().chain(clean_end).max_by_key(|entry| entry.end_offset);
+        let frontier = frontier.filter(|_| !planted::is(Bug::TruncateBelowFrontier));
         let sealed = &self.segments[..self.segments.len() - 1];
         let is_indexed = |segment: &Arc<Segment>| found.indexed.contains(&segment.base());
         let indexes = if sealed.iter().all(is_indexed) { Indexes::Usable } else { Indexes::Wrong };

@@ -32,6 +32,7 @@ use std::path::{Path, PathBuf};
 
 use super::checkpoint::{self, CheckpointError, Fields, Kind, ReadError};
 use crate::limits::{PRODUCER_BATCHES, PRODUCERS_PER_PARTITION_MAX};
+use crate::planted::{self, Bug};
 use crate::record::BatchHeader;
 use crate::storage::{Disk, StorageError};
 use crate::types::{Millis, Offset, ProducerEpoch, ProducerId, Sequence};
@@ -140,7 +141,8 @@ impl Slot {
     }
 
     fn push(&mut self, batch: Remembered) {
-        if usize::from(self.count) == PRODUCER_BATCHES {
+        let window = if planted::is(Bug::RememberOneBatch) { 1 } else { PRODUCER_BATCHES };
+        if usize::from(self.count) >= window {
             self.batches.copy_within(1.., 0);
             self.count -= 1;
         }
@@ -221,6 +223,9 @@ impl Producers {
         }
         // A producer whose state has expired or was lost may go on wherever it is, as in Kafka.
         let Some(slot) = known else { return Verdict::Accept };
+        if first == Sequence(0) && planted::is(Bug::AcceptFencedZero) {
+            return Verdict::Accept;
+        }
         if epoch != slot.epoch {
             return match fence(slot, epoch) {
                 Verdict::Accept if first.0 != 0 => Verdict::OutOfOrder { expected: Sequence(0) },
@@ -237,6 +242,7 @@ impl Producers {
         }
         match slot.expected() {
             expected if expected == first => Verdict::Accept,
+            _ if planted::is(Bug::AcceptGaps) => Verdict::Accept,
             expected => Verdict::OutOfOrder { expected },
         }
     }

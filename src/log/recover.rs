@@ -15,6 +15,7 @@ use super::recovery::{
 use super::segment::Segment;
 use super::sync::SYNC_FAILED;
 use super::{Log, producers, retention, sidecar};
+use crate::planted::{self, Bug};
 use crate::record::BatchHeader;
 use crate::storage::{Access, StorageError};
 use crate::types::{LeaderEpoch, Millis, Offset};
@@ -87,7 +88,9 @@ impl Recoverer<'_> {
                     facts.found = Found::Sound;
                 }
                 (Decision::SyncTailAndOpen, Some(look)) => {
-                    self.sync_from(look)?;
+                    if !planted::is(Bug::ShowUnsyncedTail) {
+                        self.sync_from(look)?;
+                    }
                     return Ok(look.from);
                 }
                 (Decision::Quarantine, Some(look)) => {
@@ -99,7 +102,7 @@ impl Recoverer<'_> {
     }
 
     fn first_facts(&self) -> Facts {
-        let failed = self.sync_failed;
+        let failed = self.sync_failed && !planted::is(Bug::IgnoreSyncFailed);
         Facts {
             clean: self.clean,
             frontier: match self.known {
@@ -475,7 +478,8 @@ impl Log {
     pub(super) fn rebuild_producers(&mut self) -> Result<Vec<String>, ReadError> {
         let restored = producers::restore(self.disk.as_ref(), &self.dir, self.sound_end())?;
         let mut state = restored.producers;
-        let from = restored.from.unwrap_or(self.start);
+        // Batches below the log start count as long as they are there: their producers may retry.
+        let from = restored.from.unwrap_or(Offset::ZERO);
         self.replay(from, |header| state.record(header, Millis(header.max_timestamp)))?;
         self.producers = state;
         let skipped = restored.skipped.iter();

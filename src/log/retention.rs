@@ -10,6 +10,7 @@ use super::frontier::{FrontierEntry, FrontierLowered};
 use super::read::{Position, ReadError};
 use super::segment::Segment;
 use super::{AppendError, Log, producers, sidecar};
+use crate::planted::{self, Bug};
 use crate::storage::{Access, Disk, StorageError};
 use crate::types::{Millis, Offset, TopicPartition};
 
@@ -142,7 +143,9 @@ impl Log {
             return Err(ChangeError::BeyondEnd { offset: to, end: self.end.offset });
         }
         if to > self.start {
-            self.save_start(to)?;
+            if !planted::is(Bug::ForgetLogStart) {
+                self.save_start(to)?;
+            }
             self.start = to;
             self.pending.epochs |= self.epochs.truncate_from_start(to);
         }
@@ -284,7 +287,8 @@ fn sizes(segments: &[Arc<Segment>]) -> u64 {
 }
 
 fn is_older(newest: Millis, now: Millis, retention_ms: Option<i64>) -> bool {
-    retention_ms.is_some_and(|kept_ms| now.0.saturating_sub(newest.0) > kept_ms)
+    let forgetful = planted::is(Bug::RetainNothing);
+    retention_ms.is_some_and(|kept_ms| forgetful || now.0.saturating_sub(newest.0) > kept_ms)
 }
 
 /// Removes the segments with these `.log` paths: renamed, the renames made durable, then unlinked.

@@ -11,6 +11,7 @@ use super::read::{Damage, Position, ReadError};
 use super::scan::{GOES_BACK, Walk, WalkError, size_of};
 use super::sidecar::{self, Flush};
 use crate::limits;
+use crate::planted::{self, Bug};
 use crate::record::BatchHeader;
 use crate::storage::{Access, Disk, DiskFile, StorageError};
 use crate::types::{Millis, Offset};
@@ -211,6 +212,9 @@ impl Segment {
 
     /// Verifies the blocks that `at..until` touches, each only the first time.
     pub(super) fn verify(&self, at: u64, until: u64) -> Result<Sound, StorageError> {
+        if planted::is(Bug::ServeUnverified) {
+            return Ok(Sound { until, damage: None });
+        }
         let loaded = self.loaded()?;
         let first = loaded.index.floor_position(at);
         for block in first..loaded.index.last() {
@@ -404,7 +408,9 @@ impl Segment {
     /// Newest time stamp of a sealed segment, without keeping its index in memory.
     pub(super) fn newest(&self) -> Result<Millis, StorageError> {
         let len = self.sealed_len().expect("asked of sealed segments only");
-        if let Some(index) = self.index_if_loaded() {
+        // The index of an inherited segment may end before its last batches.
+        let complete = |index: &&Arc<Index>| index.last_boundary().at == len;
+        if let Some(index) = self.index_if_loaded().filter(complete) {
             return Ok(index.last_boundary().newest);
         }
         let index = sidecar::load(self.disk.as_ref(), &self.path, self.base, len);

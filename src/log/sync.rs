@@ -9,6 +9,7 @@ use super::epochs::LeaderEpochs;
 use super::read::Position;
 use super::sidecar::Flush;
 use super::{Log, LogId, producers};
+use crate::planted::{self, Bug};
 use crate::storage::{Disk, DiskFile, StorageError, Synced};
 use crate::types::{Durability, Offset};
 
@@ -157,9 +158,13 @@ impl SyncJob {
     fn sync(&self) -> Result<Synced, StorageError> {
         let mut synced = None;
         for file in &self.files {
-            synced = Some(file.sync()?);
+            let again = |error| match planted::is(Bug::RetryFailedSync) {
+                true => file.sync(),
+                false => Err(error),
+            };
+            synced = Some(file.sync().or_else(again)?);
         }
-        if self.entries {
+        if self.entries && !planted::is(Bug::SkipDirectorySync) {
             synced = Some(self.disk.sync_dir(&self.dir)?);
         }
         if let Some(epochs) = &self.epochs {
@@ -294,11 +299,12 @@ impl Log {
         Ok(Settled { log: self.id, up_to, synced: Some(synced) })
     }
 
-    /// Proof for a log that settles for the page cache; `None` for every other.
+    /// Proof of what is settled already: all that is written in a log that settles for the page
+    /// cache, all that was synced in every other. `None` for a log that failed or is damaged.
     #[must_use]
-    pub fn settle_written(&self) -> Option<Settled> {
-        let os = self.config.durability == Durability::Os && self.failure.is_none();
-        os.then_some(Settled { log: self.id, up_to: self.end.offset, synced: None })
+    pub fn settled(&self) -> Option<Settled> {
+        let sound = self.failure.is_none() && self.damage.is_none();
+        sound.then(|| Settled { log: self.id, up_to: self.settled_offset(), synced: None })
     }
 
     /// Makes everything durable and writes down what makes the next opening cheap. The log takes

@@ -6,6 +6,7 @@ use super::{Partition, Reply};
 use crate::limits;
 use crate::log::AppendError;
 use crate::log::producers::Verdict;
+use crate::planted::{self, Bug};
 use crate::record::CheckedBatch;
 use crate::time::Now;
 use crate::types::{Durability, Offset, ProducerEpoch, Sequence};
@@ -173,7 +174,9 @@ impl Partition {
             return Ok(repeat);
         }
         match append.expected_offset {
-            Some(expected) if expected != self.staged_end => {
+            Some(expected)
+                if expected != self.staged_end && !planted::is(Bug::IgnoreExpectedOffset) =>
+            {
                 Err(AppendRefusal::UnexpectedOffset { expected, actual: self.staged_end })
             }
             _ => Ok(Judged::Append),

@@ -18,6 +18,7 @@ pub use reply::{Answer, Reply};
 pub use view::{Health, PartitionHandle, PartitionView, Reader};
 
 use crate::log::{AppendError, ChangeError, Damage, Log, LogConfig, Settled, SyncDone, SyncJob};
+use crate::planted::{self, Bug};
 use crate::record::StampedBatch;
 use crate::time::Now;
 use crate::types::{LeaderEpoch, Offset, TopicPartition};
@@ -91,7 +92,9 @@ impl Partition {
     /// here.
     pub fn settle(&mut self, now: Now) -> Option<SyncJob> {
         self.write_staged(now);
-        if let Some(settled) = self.log.settle_written() {
+        // Also what was settled long ago: a repeated batch or a refusal may rest on nothing newer,
+        // and then no sync comes that would let its answer out.
+        if let Some(settled) = self.log.settled() {
             self.advance(&settled);
         }
         self.run_deletions();
@@ -257,7 +260,8 @@ impl Partition {
 }
 
 fn view_of(log: &Log, epoch: LeaderEpoch, high_watermark: Offset, health: Health) -> PartitionView {
-    let high_watermark = log.position_of(high_watermark);
+    let unsettled = planted::is(Bug::ServeAboveWatermark).then(|| log.end_offset());
+    let high_watermark = log.position_of(unsettled.unwrap_or(high_watermark));
     PartitionView {
         epoch,
         high_watermark,

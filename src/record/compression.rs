@@ -11,6 +11,7 @@ use std::str::FromStr;
 
 use super::BatchError;
 use crate::limits;
+use crate::planted::{self, Bug};
 
 /// How the records of a batch are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -111,6 +112,7 @@ impl Compression {
         cap: usize,
         out: &mut Vec<u8>,
     ) -> Result<(), BatchError> {
+        let cap = if planted::is(Bug::DecompressWithoutCap) { usize::MAX } else { cap };
         out.clear();
         let done = match self {
             Compression::None => append(input, cap, out),

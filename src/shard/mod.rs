@@ -86,6 +86,8 @@ impl Shard {
                 let id = partition.handle().id();
                 let before = self.partitions.insert(id, *partition);
                 assert!(before.is_none(), "a partition is opened once");
+                // What recovery kept is durable, and the journal does not know it yet.
+                self.synced.insert(id);
                 Some(id)
             }
             Command::Close(id, reply) => {
@@ -139,7 +141,8 @@ impl Shard {
     fn take_frontier(&mut self) -> Vec<Claim> {
         let synced = std::mem::take(&mut self.synced);
         let partitions = synced.iter().filter_map(|id| self.partitions.get(id));
-        partitions.map(claim).collect()
+        // The end of a damaged log is not a place where bytes are.
+        partitions.filter(|partition| partition.log().damage().is_none()).map(claim).collect()
     }
 }
 

@@ -1,0 +1,236 @@
+//! One broker without its edges: shards, journal and logs put together as `broker` does it, but
+//! stepped one event at a time on a simulated disk. Knows nothing of clients.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rivvend::log::clean::{CleanLog, CleanShutdown, Taken};
+use rivvend::log::frontier::{Frontier, FrontierState};
+use rivvend::log::{Known, KnownFrontier, Log, OpenMode, Recovery, SyncDone, SyncJob};
+use rivvend::partition::{Partition, PartitionHandle, Reply};
+use rivvend::shard::{Command, Outbox, Shard, shard_of};
+use rivvend::storage::Disk;
+use rivvend::storage::memory::MemoryDisk;
+use rivvend::time::Now;
+use rivvend::types::{BrokerEpoch, LeaderEpoch, PartitionId, TopicId, TopicPartition};
+
+use crate::history::Before;
+use crate::setup::Setup;
+
+/// Where everything is.
+pub(crate) const DATA_DIR: &str = "/data";
+
+/// A sync that the shard asked for.
+#[derive(Debug)]
+pub(crate) enum Job {
+    Todo(SyncJob),
+    Done(SyncDone),
+}
+
+/// What opening a partition found.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) recovery: Recovery,
+    pub(crate) start: i64,
+    pub(crate) end: i64,
+}
+
+/// A running broker.
+pub(crate) struct Node {
+    pub(crate) disk: MemoryDisk,
+    shards: Vec<Shard>,
+    mailboxes: Vec<Vec<Command>>,
+    journal: Frontier,
+    pub(crate) handles: Vec<Arc<PartitionHandle>>,
+    pub(crate) jobs: BTreeMap<u64, (TopicPartition, Job)>,
+    jobs_begun: u64,
+}
+
+/// The partition with this number.
+pub(crate) fn id_of(partition: usize) -> TopicPartition {
+    let topic = TopicId::from_bytes(*b"simulated topic!");
+    TopicPartition { topic, partition: PartitionId(partition as i32) }
+}
+
+/// Where the files of a partition are.
+pub(crate) fn directory_of(partition: usize) -> PathBuf {
+    let id = id_of(partition);
+    Path::new(DATA_DIR).join("topics").join(id.topic.to_string()).join(id.partition.to_string())
+}
+
+impl Node {
+    /// Opens what is on the disk, in the order in which the broker does it.
+    pub(crate) fn start(
+        disk: MemoryDisk,
+        setup: &Setup,
+        epoch: LeaderEpoch,
+        now: Now,
+    ) -> Result<(Node, Vec<Opened>), String> {
+        let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+        let data_dir = Path::new(DATA_DIR);
+        let (state, entries) = Frontier::load(&disk, data_dir);
+        let known = match &state {
+            FrontierState::Missing | FrontierState::Unreadable(_) => None,
+            FrontierState::Whole | FrontierState::TornTail { .. } => Some(&entries),
+        };
+        let taken = CleanShutdown::take(&disk, data_dir).map_err(|e| e.to_string())?;
+        let clean = match taken {
+            Taken::Clean(marker) => marker.logs,
+            Taken::Absent | Taken::Unreadable(_) => BTreeMap::new(),
+        };
+        let mut shards: Vec<Shard> = (0..setup.shards).map(|_| Shard::default()).collect();
+        let mut opened = Vec::new();
+        let mut handles = Vec::new();
+        for partition in 0..setup.partitions {
+            let id = id_of(partition);
+            let frontier = match known {
+                None => KnownFrontier::Missing,
+                Some(entries) => KnownFrontier::At(entries.get(&id).copied()),
+            };
+            let known = Known { frontier, clean: clean.get(&id).copied() };
+            let (log, recovery) = open(&shared, partition, setup, known)?;
+            let (start, end) = (log.start_offset().0, log.end_offset().0);
+            opened.push(Opened { recovery, start, end });
+            let shard = shard_of(id, setup.shards);
+            let partition = Partition::lead(id, shard, log, epoch);
+            handles.push(Arc::clone(partition.handle()));
+            let command = Command::Open(Box::new(partition));
+            shards[shard].step(now, std::iter::once(command), &mut Outbox::default());
+        }
+        // Until every log is recovered the old journal is the evidence.
+        let journal = Frontier::begin(shared, data_dir, entries).map_err(|e| e.to_string())?;
+        let mailboxes = (0..setup.shards).map(|_| Vec::new()).collect();
+        let jobs = BTreeMap::new();
+        let node = Node { disk, shards, mailboxes, journal, handles, jobs, jobs_begun: 0 };
+        Ok((node, opened))
+    }
+
+    /// The shard that owns a partition.
+    pub(crate) fn shard(&self, partition: usize) -> usize {
+        shard_of(id_of(partition), self.shards.len())
+    }
+
+    /// Puts a command into a mailbox.
+    pub(crate) fn submit(&mut self, shard: usize, command: Command) {
+        self.mailboxes[shard].push(command);
+    }
+
+    /// Lets a shard work off its mailbox; the numbers of the syncs that this began.
+    pub(crate) fn step(&mut self, shard: usize, now: Now) -> Vec<u64> {
+        let commands = std::mem::take(&mut self.mailboxes[shard]);
+        let mut outbox = Outbox::default();
+        self.shards[shard].step(now, commands.into_iter(), &mut outbox);
+        self.begin(outbox.syncs)
+    }
+
+    fn begin(&mut self, syncs: Vec<(TopicPartition, SyncJob)>) -> Vec<u64> {
+        let mut begun = Vec::new();
+        for (id, job) in syncs {
+            self.jobs_begun += 1;
+            self.jobs.insert(self.jobs_begun, (id, Job::Todo(job)));
+            begun.push(self.jobs_begun);
+        }
+        begun
+    }
+
+    /// Does the work of a sync. Its shard is told later.
+    pub(crate) fn run(&mut self, job: u64) {
+        if let Some((id, Job::Todo(todo))) = self.jobs.remove(&job) {
+            self.jobs.insert(job, (id, Job::Done(todo.run())));
+        }
+    }
+
+    /// Tells the shard of a sync that has ended; which shard that is.
+    pub(crate) fn tell(&mut self, job: u64) -> Option<usize> {
+        match self.jobs.remove(&job) {
+            Some((id, Job::Done(done))) => {
+                let shard = shard_of(id, self.shards.len());
+                self.submit(shard, Command::Synced(id, done));
+                Some(shard)
+            }
+            _ => None,
+        }
+    }
+
+    /// One round of housekeeping: the frontier, and retention where `enforce` says so.
+    pub(crate) fn keep_house(&mut self, enforce: bool, now: Now) -> Vec<u64> {
+        let mut begun = Vec::new();
+        let mut claims = Vec::new();
+        for shard in 0..self.shards.len() {
+            if enforce {
+                let (reply, syncs) = Reply::channel();
+                self.submit(shard, Command::Maintain(reply));
+                begun.extend(self.step(shard, now));
+                begun.extend(self.begin(syncs.try_recv().unwrap_or_default()));
+            }
+            let (reply, entries) = Reply::channel();
+            self.submit(shard, Command::Frontier(reply));
+            begun.extend(self.step(shard, now));
+            claims.extend(entries.try_recv().unwrap_or_default());
+        }
+        // When it fails, only the next recovery takes longer.
+        drop(self.journal.record(&claims));
+        begun
+    }
+
+    /// Stops as the broker does on request: finishes what is under way, closes every log and leaves
+    /// the marker.
+    pub(crate) fn stop(&mut self, now: Now) -> Result<(), String> {
+        let mut clean: BTreeMap<TopicPartition, CleanLog> = BTreeMap::new();
+        let mut closing = Vec::new();
+        for partition in 0..self.handles.len() {
+            let (reply, log) = Reply::channel();
+            let shard = self.shard(partition);
+            self.submit(shard, Command::Close(id_of(partition), reply));
+            let begun = self.step(shard, now);
+            assert!(begun.iter().all(|job| self.jobs[job].0 != id_of(partition)));
+            closing.push((id_of(partition), log));
+        }
+        for job in self.jobs.keys().copied().collect::<Vec<_>>() {
+            self.run(job);
+            if let Some(shard) = self.tell(job) {
+                self.step(shard, now);
+            }
+        }
+        for (id, log) in closing {
+            let mut log = log.try_recv().map_err(|_| "a log was not handed back")?;
+            let Some(log) = log.as_mut() else { continue };
+            if log.close().is_ok() {
+                clean.extend(log.clean_entry().ok().flatten().map(|entry| (id, entry)));
+            }
+        }
+        self.journal.sync().map_err(|error| error.to_string())?;
+        let marker = CleanShutdown { broker_epoch: BrokerEpoch(1), logs: clean };
+        marker.write(&self.disk, Path::new(DATA_DIR)).map_err(|error| error.to_string())?;
+        Ok(())
+    }
+
+    /// What each log holds, to hold it against what it holds after a restart.
+    pub(crate) fn ends(&self) -> Vec<Before> {
+        let mut ends = vec![None; self.handles.len()];
+        for partition in self.shards.iter().flat_map(Shard::partitions) {
+            let log = partition.log();
+            ends[partition.handle().id().partition.0 as usize] = Some(Before {
+                written: log.end_offset().0,
+                synced: log.synced().offset.0,
+                failed: log.is_poisoned().is_some(),
+            });
+        }
+        ends.into_iter().map(|end| end.expect("every partition has an owner")).collect()
+    }
+}
+
+fn open(
+    disk: &Arc<dyn Disk>,
+    partition: usize,
+    setup: &Setup,
+    known: Known,
+) -> Result<(Log, Recovery), String> {
+    let (disk, directory) = (Arc::clone(disk), directory_of(partition));
+    if !disk.exists(&directory).map_err(|error| error.to_string())? {
+        return Ok((Log::create(disk, directory, setup.log.clone()), Recovery::default()));
+    }
+    let opened = Log::open(disk, directory, setup.log.clone(), known, OpenMode::Write);
+    opened.map_err(|error| error.to_string())
+}

@@ -1,0 +1,96 @@
+//! Runs seeds and tells what came of them. Each simulation is one thread's; several of them run
+//! side by side.
+
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+
+use crate::history::Broken;
+use crate::world::{Summary, World};
+
+thread_local! {
+    static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Seeds that show defects which are known and open, each with what it shows. The list may only get
+/// shorter.
+const KNOWN: &[(u64, &str)] = &[];
+
+/// One seed of so many is run twice to see that nothing but the seed decides.
+const TWICE_EVERY: u64 = 8;
+
+/// Panics become results of their seeds instead of noise.
+pub(crate) fn keep_panics_quiet() {
+    std::panic::set_hook(Box::new(|info| {
+        PANIC.with_borrow_mut(|panic| *panic = Some(info.to_string()));
+    }));
+}
+
+/// The outcome of one seed; a panic of the engine is a broken invariant like any other.
+pub(crate) fn run(seed: u64) -> Result<Summary, Broken> {
+    let run = catch_unwind(AssertUnwindSafe(|| World::new(seed).run()));
+    run.unwrap_or_else(|_| {
+        let panic = PANIC.with_borrow_mut(Option::take).unwrap_or_default();
+        Err(format!("panic: {panic}"))
+    })
+}
+
+fn run_twice(seed: u64) -> Result<Summary, Broken> {
+    let first = run(seed)?;
+    match run(seed)? {
+        second if second == first => Ok(first),
+        second => Err(format!("the same seed gave {first:?} and then {second:?}")),
+    }
+}
+
+/// Runs one seed and says what it did.
+pub(crate) fn seed(seed: u64) -> (u64, u64) {
+    match run_twice(seed) {
+        Ok(summary) => {
+            println!("seed {seed}: {summary:?}");
+            (1, 0)
+        }
+        Err(why) => {
+            tell(seed, &why);
+            (0, 1)
+        }
+    }
+}
+
+/// Runs seeds on all cores.
+pub(crate) fn seeds(seeds: impl Iterator<Item = u64> + Send) -> (u64, u64) {
+    let seeds = Mutex::new(seeds);
+    let total = Mutex::new((0, 0, Summary::default()));
+    let work = || {
+        while let Some(seed) = seeds.lock().ok().and_then(|mut seeds| seeds.next()) {
+            let outcome = if seed % TWICE_EVERY == 0 { run_twice(seed) } else { run(seed) };
+            let mut total = total.lock().expect("nothing panics while it holds the total");
+            match outcome {
+                Ok(summary) => {
+                    total.0 += 1;
+                    total.2.events += summary.events;
+                    total.2.acknowledged += summary.acknowledged;
+                    total.2.starts += summary.starts;
+                }
+                Err(why) if KNOWN.iter().any(|(known, _)| *known == seed) => {
+                    println!("seed {seed} shows a known defect: {why}");
+                }
+                Err(why) => {
+                    total.1 += 1;
+                    tell(seed, &why);
+                }
+            }
+        }
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
+    let (passed, failed, sum) = *total.lock().expect("every thread has ended");
+    let Summary { events, acknowledged, starts, .. } = sum;
+    println!("{passed} seeds: {events} events, {acknowledged} acknowledged, {starts} starts");
+    (passed, failed)
+}
+
+fn tell(seed: u64, why: &str) {
+    println!("seed {seed} failed: {why}");
+    println!("    cargo test --features planted --test sim -- --seed {seed}");
+}
