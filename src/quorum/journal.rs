@@ -115,9 +115,10 @@ impl Journal {
 
     /// Lets go of everything and begins again at `start`.
     pub(super) fn restart(&mut self, start: Offset) -> Result<(), QuorumError> {
-        let at = self.start().min(start);
-        let none = FrontierEntry { segment_base: at, end_offset: at, position: 0 };
-        let lowered = self.lower(none)?;
+        // The journal may only name places that are in the log as it still is: a crash before the
+        // restart would else miss a segment that never was.
+        let first = self.log.plan_truncation(self.start().min(start));
+        let lowered = self.lower(first.map_err(|error| self.unreadable(error))?)?;
         self.log.restart_at(start, NAME, &lowered).map_err(offline)
     }
 
