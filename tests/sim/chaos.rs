@@ -30,6 +30,8 @@ pub(crate) enum Calamity {
     Full,
     /// The disk has room again.
     Room,
+    /// The power fails soon after a partition came back from a failed sync.
+    Aftershock,
 }
 
 /// What is wrong at present.
@@ -100,7 +102,7 @@ impl World {
             Calamity::Power => chaos.power_us,
             Calamity::Fault => chaos.fault_us,
             Calamity::Full => chaos.full_us,
-            Calamity::Room => None,
+            Calamity::Room | Calamity::Aftershock => None,
         };
         if let Some(pause_us) = pause_us {
             let delay_us = 100_000 + self.random.below(2 * pause_us);
@@ -116,7 +118,7 @@ impl World {
         match calamity {
             Calamity::Restart => self.restart(),
             Calamity::Kill => self.doom(Stop::Kill),
-            Calamity::Power => self.doom(Stop::Power),
+            Calamity::Power | Calamity::Aftershock => self.doom(Stop::Power),
             // One trouble at a time: a failed sync whose marker can not be written either is beyond
             // what recovery can promise.
             Calamity::Fault | Calamity::Full if self.trouble.is_faulty => {}
@@ -298,10 +300,14 @@ impl World {
             node.handles.iter().any(|handle| matches!(handle.view().health, Health::Offline(_)))
         };
         if self.node.as_ref().is_some_and(offline) && self.random.chance(1, 3) {
-            match self.random.below(3) {
-                0 => self.restart(),
-                1 if self.setup.chaos.power_us.is_some() => self.doom(Stop::Power),
-                _ => self.doom(Stop::Kill),
+            if self.random.chance(1, 4) {
+                self.restart();
+            } else {
+                self.doom(Stop::Kill);
+            }
+            if self.setup.chaos.fault_us.is_some() && self.random.chance(1, 2) {
+                let delay_us = 400_000 + self.random.below(400_000);
+                self.after(delay_us, Event::Calamity(Calamity::Aftershock));
             }
         }
     }

@@ -304,7 +304,7 @@ impl World {
             tag.faulty = self.trouble.is_faulty;
             // Errors that a power cut makes never get out of the machine.
             let lost = self.random.chance(self.setup.lost_percent, 100) && !self.healed;
-            let ending = (!lost && !(off && outcome.is_err())).then_some(outcome);
+            let ending = (!(lost || off && outcome.is_err())).then_some(outcome);
             let delay_us = match ending {
                 Some(_) => self.random.below(2_000),
                 None => 200_000,
