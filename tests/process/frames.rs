@@ -198,7 +198,7 @@ async fn row_9_lists_of_hundreds_of_thousands_are_refused() {
 async fn row_9_and_10_deep_unknown_and_oversized_headers_end_well() {
     let victim = Victim::new().await;
     // Groups within groups, as old encoders nested them.
-    let nested = vec![0x9b, 0x06].repeat(100_000);
+    let nested = [0x9b, 0x06].repeat(100_000);
     let mut wire = victim.wire();
     wire.send(&frame_around(1, &nested));
     assert_eq!(wire.refused(), ErrorCode::Malformed);
