@@ -31,6 +31,8 @@ struct Look {
     segment: usize,
     end: Position,
     found: Found,
+    /// It is the next segment that does not begin there.
+    is_joint: bool,
     why: String,
 }
 
@@ -121,7 +123,11 @@ impl Recoverer<'_> {
 
     fn observe(&self, facts: &mut Facts, look: Option<&Look>) {
         let look = look.expect("there has just been a look");
-        let segment = self.kind(look.segment);
+        // What is missing is not proved to have been synced, whatever is known of what is before it.
+        let segment = match look.is_joint {
+            true => recovery::Segment::Unproved,
+            false => self.kind(look.segment),
+        };
         let base = look.end.segment;
         facts.found = look.found;
         facts.segment = segment;
@@ -155,7 +161,7 @@ impl Recoverer<'_> {
             let first = (0..self.log.segments.len())
                 .find(|&i| self.kind(i) != recovery::Segment::Sealed)
                 .expect("the last segment is not a sealed one");
-            return self.look(first, 0, None);
+            return self.look_behind_sealed(first);
         };
         let upto = self.log.segments.partition_point(|at| at.base() <= frontier.segment_base);
         if let Some(hole) = self.hole_below(upto) {
@@ -170,10 +176,19 @@ impl Recoverer<'_> {
         }
         match kinds.first() {
             Some(first) if first.base == frontier.segment_base => match first.kind {
-                recovery::Segment::Sealed => self.look(upto, 0, None),
+                recovery::Segment::Sealed => self.look_behind_sealed(upto),
                 _ => self.look(upto - 1, frontier.position, Some(frontier.end_offset)),
             },
-            _ => self.look(upto.min(self.log.segments.len() - 1), 0, None),
+            _ => self.look_behind_sealed(upto.min(self.log.segments.len() - 1)),
+        }
+    }
+
+    /// Looks at segment `i` and those behind it, and whether it follows the sealed one before it.
+    fn look_behind_sealed(&mut self, i: usize) -> Result<Look, StorageError> {
+        let before = i.checked_sub(1);
+        match before.and_then(|before| Some((before, self.sealed_end(before)?))) {
+            Some((before, end)) => self.look(before, len_of(&self.log.segments[before]), Some(end)),
+            None => self.look(i, 0, None),
         }
     }
 
@@ -220,8 +235,8 @@ impl Recoverer<'_> {
         let base = self.log.segments[first].base();
         let from = offset.unwrap_or(base);
         let end = Position { offset: from, segment: base, bytes: first_at };
-        let (found, why) = (Found::Sound, String::new());
-        let mut look = Look { from, first, first_at, segment: first, end, found, why };
+        let (segment, found, is_joint, why) = (first, Found::Sound, false, String::new());
+        let mut look = Look { from, first, first_at, segment, end, found, is_joint, why };
         let mut epoch = LeaderEpoch(-1);
         for i in first..self.log.segments.len() {
             let base = self.log.segments[i].base();
@@ -246,7 +261,8 @@ impl Recoverer<'_> {
         epoch: &mut LeaderEpoch,
     ) -> Result<(), StorageError> {
         let segment = self.log.segments[look.segment].clone();
-        if self.kind(look.segment) == recovery::Segment::Sealed
+        if look.end.bytes < len_of(&segment)
+            && self.kind(look.segment) == recovery::Segment::Sealed
             && let Some(damage) = segment.verify(0, len_of(&segment))?.damage
         {
             // The checksum over headers knows more than the batches themselves.
@@ -283,8 +299,8 @@ impl Recoverer<'_> {
         if next < look.end.offset {
             gap.found = Found::Corrupt;
             gap.why = format!("the next segment begins at {next} already");
-        } else if !acknowledged && self.kind(look.segment) != recovery::Segment::Sealed {
-            // A power cut took the end of this segment, but not the next one's entry.
+        } else if !acknowledged {
+            // A power cut took what follows here, but not the entry of a later segment.
             gap.found = Found::Torn;
         }
         Some(gap)
@@ -422,7 +438,7 @@ impl Recoverer<'_> {
 fn hole(segment: usize, end: Position) -> Look {
     let why = format!("the segment that begins at offset {} is missing", end.offset);
     let (from, found) = (end.offset, Found::MissingSegment);
-    Look { from, first: segment, first_at: end.bytes, segment, end, found, why }
+    Look { from, first: segment, first_at: end.bytes, segment, end, found, is_joint: true, why }
 }
 
 fn len_of(segment: &Segment) -> u64 {

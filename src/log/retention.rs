@@ -122,7 +122,9 @@ impl Log {
         self.sealed_bytes = sizes(&segments[..segments.len().saturating_sub(1)]);
         self.segments = Arc::new(segments);
         (self.active, self.last_batch) = (None, None);
-        (self.end, self.synced) = (cut, cut);
+        // The batch that holds the log start may be cut off whole; the start stays where it is.
+        let end = Position { offset: cut.offset.max(self.start), ..cut };
+        (self.end, self.synced) = (end, end);
         self.recent.retain(|at| at.offset <= cut.offset && at.segment <= cut.segment);
         self.pending.forget_cut();
         self.pending.epochs |= self.epochs.truncate_from_end(cut.offset);

@@ -11,16 +11,18 @@
 //!  16     4  CRC-32C of the sixteen bytes before
 //!  20        frames, one per flush:
 //!            4  count of words
-//!            4  CRC-32C of the count and the words
+//!            4  CRC-32C of the words that the same frame of the places has
+//!            4  CRC-32C of the two numbers before and the words
 //!            8  each word
 //!                 places:    offset less base offset (32 bits), position (32 bits)
 //!                 times:     newest time stamp before the place, milliseconds
 //!                 checksums: zero (32 bits), checksum of the block that ends there (32 bits)
 //! ```
 //!
-//! All numbers are big endian. Frames are appended as the active segment grows and only for batches
-//! that are synced; a frame that is cut short or damaged ends the file. Readers take what all three
-//! have. Versions they do not know count as absent.
+//! All numbers are big endian. Frames are appended as the active segment grows and only for
+//! batches that are synced; a frame that is cut short or damaged ends the file. A power cut may
+//! leave the files of different rewrites side by side, so each frame names the places it belongs
+//! to. Readers take what all three have. Versions they do not know count as absent.
 
 use std::io::IoSlice;
 use std::path::Path;
@@ -32,7 +34,7 @@ use crate::storage::{Access, Disk, StorageError};
 use crate::types::Offset;
 
 const HEAD_BYTES: usize = 20;
-const FRAME_HEAD_BYTES: usize = 8;
+const FRAME_HEAD_BYTES: usize = 12;
 const VERSION: u16 = 1;
 /// Larger ones are no file of ours: an index entry stands for at least 128 bytes of 4 GiB.
 const BYTES_MAX: usize = 512 * 1024 * 1024;
@@ -82,17 +84,26 @@ impl Flush {
     }
 
     fn frame(&self, kind: usize) -> Vec<u8> {
-        let count = self.until - self.written;
-        let mut frame = Vec::with_capacity(FRAME_HEAD_BYTES + 8 * count);
-        frame.extend((count as u32).to_be_bytes());
-        frame.extend([0; 4]);
-        for i in self.written + 1..=self.until {
-            frame.extend(self.index.words(i)[kind].to_be_bytes());
-        }
-        let crc = frame_crc(&frame[..4], &frame[FRAME_HEAD_BYTES..]);
-        frame[4..8].copy_from_slice(&crc.to_be_bytes());
+        let count = (self.until - self.written) as u32;
+        let places = layout::crc32c(&self.words(0));
+        let mut frame = [count.to_be_bytes(), places.to_be_bytes(), [0; 4]].concat();
+        frame.extend(self.words(kind));
+        let crc = frame_crc(&frame[..8], &frame[FRAME_HEAD_BYTES..]);
+        frame[8..FRAME_HEAD_BYTES].copy_from_slice(&crc.to_be_bytes());
         frame
     }
+
+    fn words(&self, kind: usize) -> Vec<u8> {
+        let words = (self.written + 1..=self.until).map(|i| self.index.words(i)[kind]);
+        words.flat_map(u64::to_be_bytes).collect()
+    }
+}
+
+/// One frame of a file.
+struct Frame<'a> {
+    /// Which places it belongs to.
+    places: u32,
+    words: &'a [[u8; 8]],
 }
 
 /// What the files of a segment of `len` bytes tell about it; boundaries that can not be are left
@@ -100,14 +111,20 @@ impl Flush {
 pub(super) fn load(disk: &dyn Disk, log: &Path, base: Offset, len: u64) -> Index {
     let index = Index::new(base);
     let read = |kind: usize| {
-        let (extension, magic) = KINDS[kind];
-        let content = disk.read_small(&log.with_extension(extension), BYTES_MAX);
-        words(&content.unwrap_or_default(), magic, base)
+        let content = disk.read_small(&log.with_extension(KINDS[kind].0), BYTES_MAX);
+        content.unwrap_or_default()
     };
-    let (places, times, sums) = (read(0), read(1), read(2));
-    for ((place, time), sum) in places.into_iter().zip(times).zip(sums) {
-        if !index.push_words([place, time, sum], len) {
+    let contents = [read(0), read(1), read(2)];
+    let [places, times, sums] = [0, 1, 2].map(|kind| frames(&contents[kind], KINDS[kind].1, base));
+    for ((places, times), sums) in places.zip(times).zip(sums) {
+        let own = layout::crc32c(places.words.as_flattened());
+        if [places.places, times.places, sums.places] != [own; 3] {
             break;
+        }
+        for ((place, time), sum) in places.words.iter().zip(times.words).zip(sums.words) {
+            if !index.push_words([place, time, sum].map(|word| u64::from_be_bytes(*word)), len) {
+                return index;
+            }
         }
     }
     index
@@ -148,30 +165,32 @@ fn head(magic: &[u8; 4], base: Offset) -> [u8; HEAD_BYTES] {
     head
 }
 
-fn frame_crc(count: &[u8], words: &[u8]) -> u32 {
+fn frame_crc(numbers: &[u8], words: &[u8]) -> u32 {
     let mut digest = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc32Iscsi);
-    digest.update(count);
+    digest.update(numbers);
     digest.update(words);
     digest.finalize() as u32
 }
 
-/// The words of the frames that are whole.
-fn words(content: &[u8], magic: &[u8; 4], base: Offset) -> Vec<u64> {
-    let mut words = Vec::new();
-    let Some((found, mut rest)) = content.split_first_chunk::<HEAD_BYTES>() else { return words };
-    if *found != head(magic, base) {
-        return words;
-    }
-    while let Some((frame_head, after)) = rest.split_first_chunk::<FRAME_HEAD_BYTES>() {
-        let (count, crc) = frame_head.split_at(4);
-        let count_of = |bytes: &[u8]| bytes.iter().fold(0, |sum, &b| sum << 8 | usize::from(b));
-        let Some((body, after)) = after.split_at_checked(8 * count_of(count)) else { break };
-        if frame_crc(count, body) as usize != count_of(crc) || body.is_empty() {
-            break;
+/// The frames that are whole.
+fn frames<'a>(
+    content: &'a [u8],
+    magic: &[u8; 4],
+    base: Offset,
+) -> impl Iterator<Item = Frame<'a>> + use<'a> {
+    let mut rest = match content.split_first_chunk::<HEAD_BYTES>() {
+        Some((found, rest)) if *found == head(magic, base) => rest,
+        _ => &[],
+    };
+    std::iter::from_fn(move || {
+        let (frame_head, after) = rest.split_first_chunk::<FRAME_HEAD_BYTES>()?;
+        let [count, places, crc] = *frame_head.as_chunks::<4>().0 else { return None };
+        let count = u32::from_be_bytes(count) as usize;
+        let (body, after) = after.split_at_checked(count.checked_mul(8)?)?;
+        if count == 0 || frame_crc(&frame_head[..8], body) != u32::from_be_bytes(crc) {
+            return None;
         }
-        let (chunks, _) = body.as_chunks::<8>();
-        words.extend(chunks.iter().map(|word| u64::from_be_bytes(*word)));
         rest = after;
-    }
-    words
+        Some(Frame { places: u32::from_be_bytes(places), words: body.as_chunks::<8>().0 })
+    })
 }

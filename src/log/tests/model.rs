@@ -97,7 +97,7 @@ fn holds(world: &World) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(128))]
 
     /// D4, D8, D13, D14: whatever happens in whatever order, the log holds what it was given, and
     /// after a crash all of that which was settled.
