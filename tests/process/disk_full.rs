@@ -5,7 +5,6 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use rivvend::client::{Client, ClientError};
 use rivvend::protocol::error::ErrorCode;
 use rivvend::protocol::native::message::{DeleteRecords, DeleteRecordsPartition, DeleteTopics};
@@ -50,7 +49,7 @@ async fn assert_whole(client: &Client, from: usize, count: usize) {
         let (values, _) = read(client, TOPIC, 0, next as i64, 0).await.expect("reading goes on");
         assert_eq!(values.first().map(|(offset, _)| *offset), Some(next as i64));
         for (offset, found) in values {
-            assert!(found == Bytes::from(value(offset as usize)), "a wrong value at {offset}");
+            assert!(found == value(offset as usize), "a wrong value at {offset}");
             next = offset as usize + 1;
         }
     }
