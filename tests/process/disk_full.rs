@@ -119,8 +119,9 @@ async fn below_the_low_water_mark_everything_but_writing_goes_on() {
     let broker = setup.start();
     let client = broker.client().await;
     assert_whole(&client, 0, count).await;
-    let refused = append(&client, TOPIC, 0, batch(&[&value(count)])).await;
-    assert_says_full(&refused.expect_err("still full"));
+    // A start may find a little more room than there was, but not for long.
+    let (count, error) = fill(&client, count).await;
+    assert_says_full(&error);
     delete_below(&client, count as i64 - 10).await;
     let next = resumed(&client, count).await;
     assert_whole(&client, count - 10, next).await;
