@@ -71,16 +71,16 @@ impl DiskSpace {
         let space = self.disk.space(&self.directory)?;
         let low_water = self.low_water_bytes.unwrap_or_else(|| low_water(space));
         self.free_bytes.store(space.free_bytes, Ordering::Relaxed);
-        // Leaving asks for a little more than entering, or the state would flap.
+        // Leaving asks for more than entering, or the state would flap, and for the ballast twice:
+        // making it must not take the room that is left.
         let ballast = ballast_bytes(space);
-        let full = self.full.load(Ordering::Relaxed);
-        let needed = if full { low_water + ballast + low_water / 8 } else { low_water };
-        self.needed_bytes.store(low_water + ballast, Ordering::Relaxed);
-        match (full, space.free_bytes < needed) {
-            (false, true) => self.enter(),
-            (true, false) => self.leave(space),
-            (false, false) => self.keep_ballast(ballast),
-            (true, true) => {}
+        let roomy = low_water + low_water / 8 + 2 * ballast;
+        self.needed_bytes.store(roomy, Ordering::Relaxed);
+        match (self.full.load(Ordering::Relaxed), space.free_bytes) {
+            (false, free) if free < low_water => self.enter(),
+            (true, free) if free >= roomy => self.leave(space),
+            (false, free) if free >= roomy => self.keep_ballast(ballast),
+            _ => {}
         }
         Ok(())
     }

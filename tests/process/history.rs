@@ -41,14 +41,14 @@ impl Id {
 }
 
 /// All partitions of one topic.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct History {
     partitions: Vec<Partition>,
     /// Producers that send anew what was not acknowledged, under the same sequence numbers.
     idempotent: BTreeSet<u64>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Partition {
     /// Promised to producers.
     acked: BTreeMap<i64, Id>,
@@ -69,6 +69,14 @@ impl History {
         History {
             partitions: (0..partitions).map(|_| Partition::default()).collect(),
             idempotent: idempotent.into_iter().collect(),
+        }
+    }
+
+    /// Knows of what was sent, and refused, as much as `later` does, and promises no more.
+    pub(super) fn learn_sent(&mut self, later: &History) {
+        for (partition, later) in self.partitions.iter_mut().zip(&later.partitions) {
+            partition.sent.clone_from(&later.sent);
+            partition.refused.clone_from(&later.refused);
         }
     }
 

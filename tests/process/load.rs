@@ -125,6 +125,22 @@ impl Load {
         })
     }
 
+    /// Ends the work under way; what was sent is still answered.
+    pub(super) fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
+    /// All promises up to this moment.
+    pub(super) fn snapshot(&self) -> History {
+        self.history.lock().expect("no checker panicked").clone()
+    }
+
+    /// The same topic with older promises, for a copy that was made of it since.
+    pub(super) fn with_promises_of(&self, mut promised: History) -> Load {
+        promised.learn_sent(&self.history.lock().expect("no checker panicked"));
+        Load { history: Arc::new(Mutex::new(promised)), ..self.clone() }
+    }
+
     pub(super) fn acked_records(&self) -> usize {
         self.history.lock().expect("no checker panicked").acked_records()
     }

@@ -8,12 +8,15 @@
 mod batches;
 mod broker;
 mod corruption;
+mod disk_full;
 mod frames;
 mod fuzz;
 mod history;
+mod image;
 mod kill;
 mod lifecycle;
 mod load;
+mod power;
 mod wire;
 
 use std::process::Command;

@@ -1,0 +1,65 @@
+//! File systems of our own in image files: full, cut off from power or cloned at will. Mounts and
+//! loop devices go away when the value does, also when a test panics.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// What has to be installed for everything here.
+pub(super) const TOOLS: &[&str] = &["mkfs.ext4", "mkfs.xfs", "xfs_io", "mount", "umount", "cp"];
+
+/// Runs a tool that must succeed.
+pub(super) fn run(program: &str, arguments: &[&str]) {
+    let output = Command::new(program).args(arguments).output().expect("the tool is installed");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{program} {}: {said}", arguments.join(" "));
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("paths of ours are text")
+}
+
+/// Makes an image file with a file system in it.
+pub(super) fn format(image: &Path, bytes: u64, mkfs: &[&str]) {
+    let file = std::fs::File::create(image).expect("made");
+    file.set_len(bytes).expect("sparse");
+    run(mkfs[0], &[&mkfs[1..], &[text(image)]].concat());
+}
+
+/// An image that is mounted for as long as this lives.
+#[derive(Debug)]
+pub(super) struct Mount {
+    pub(super) folder: PathBuf,
+    is_mounted: bool,
+}
+
+impl Mount {
+    /// Mounts an image on a folder, which is made. The loop device frees itself.
+    pub(super) fn new(image: &Path, folder: PathBuf) -> Mount {
+        std::fs::create_dir_all(&folder).expect("made");
+        run("mount", &["-o", "loop", text(image), text(&folder)]);
+        Mount { folder, is_mounted: true }
+    }
+
+    pub(super) fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
+    /// The power goes: what is not on the disk by now never will be. The log is not flushed.
+    pub(super) fn cut_power(&self) {
+        run("xfs_io", &["-x", "-c", "shutdown", text(&self.folder)]);
+    }
+
+    pub(super) fn unmount(mut self) {
+        self.is_mounted = false;
+        run("umount", &[text(&self.folder)]);
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        // A process that was just killed may hold it for a moment; lazily it goes all the same.
+        if self.is_mounted {
+            let _ = Command::new("umount").args(["-l", text(&self.folder)]).status();
+        }
+    }
+}
