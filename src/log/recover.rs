@@ -123,7 +123,8 @@ impl Recoverer<'_> {
 
     fn observe(&self, facts: &mut Facts, look: Option<&Look>) {
         let look = look.expect("there has just been a look");
-        // What is missing is not proved to have been synced, whatever is known of what is before it.
+        // What is missing is not proved to have been synced, whatever is known of what is before
+        // it.
         let segment = match look.is_joint {
             true => recovery::Segment::Unproved,
             false => self.kind(look.segment),
