@@ -34,8 +34,6 @@ pub enum Bug {
     ForgetLogStart,
     /// Retention takes every segment for expired.
     RetainNothing,
-    /// A start leaves the marker of the last clean stop where it is.
-    KeepCleanMarker,
     /// What recovery keeps above the frontier is not synced before it is shown.
     ShowUnsyncedTail,
     /// A conditional append does not look at the offset.
@@ -48,7 +46,7 @@ pub enum Bug {
 
 impl Bug {
     /// Every one.
-    pub const ALL: [Bug; 19] = [
+    pub const ALL: [Bug; 18] = [
         Bug::AckBeforeSync,
         Bug::SkipDirectorySync,
         Bug::SkipSealedSync,
@@ -63,7 +61,6 @@ impl Bug {
         Bug::AcceptGaps,
         Bug::ForgetLogStart,
         Bug::RetainNothing,
-        Bug::KeepCleanMarker,
         Bug::ShowUnsyncedTail,
         Bug::IgnoreExpectedOffset,
         Bug::AllocateDeclared,

@@ -13,7 +13,6 @@ use std::path::{Path, PathBuf};
 
 use super::checkpoint::{self, CheckpointError, Fields, Kind};
 use crate::limits::CLUSTER_PARTITIONS_MAX;
-use crate::planted::{self, Bug};
 use crate::record::BatchHeader;
 use crate::record::layout::HEADER_BYTES;
 use crate::storage::{Disk, DiskFile, StorageError, Synced};
@@ -106,7 +105,7 @@ impl CleanShutdown {
     /// When it can not be removed; a failed sync is final.
     pub fn take(disk: &dyn Disk, data_dir: &Path) -> Result<Taken, StorageError> {
         let taken = CleanShutdown::peek(disk, data_dir);
-        if taken != Taken::Absent && !planted::is(Bug::KeepCleanMarker) {
+        if taken != Taken::Absent {
             disk.remove(&marker_path(data_dir))?;
             disk.sync_dir(data_dir)?;
         }
