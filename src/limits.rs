@@ -47,6 +47,9 @@ pub const PARTITION_PENDING_BYTES_MAX: usize = 256 * MIB;
 pub const STAGED_BYTES_MAX: usize = 16 * MIB;
 /// Connections of all listeners together.
 pub const CONNECTIONS_MAX: usize = 16_384;
+/// File descriptors that connections leave to the process itself (segments, snapshots, journals),
+/// or half of what the system allows if that is less.
+pub const DESCRIPTORS_RESERVED: u64 = 1_024;
 /// Connections from one address.
 pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 4_096;
 
@@ -86,8 +89,9 @@ pub const RECOVERY_BUFFER_BYTES: usize = 4 * MIB;
 
 /// Milliseconds within which a new connection must have said what it speaks and who it is.
 pub const HANDSHAKE_MS_MAX: u64 = 10_000;
-/// Milliseconds without a sign of life after which a connection is closed.
-pub const IDLE_MS_MAX: u64 = 600_000;
+/// Milliseconds without a sign of life after which a connection is closed, unless configured
+/// otherwise.
+pub const IDLE_MS_DEFAULT: u64 = 600_000;
 /// Milliseconds a frame may take to arrive, plus a second for every so many bytes of it.
 pub const FRAME_ARRIVAL_MS_MAX: u64 = 30_000;
 /// Bytes per second a large frame must arrive with at least.

@@ -12,12 +12,13 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::api::Sticky;
 use crate::broker::{self, Mode, Node, NodeOptions, StartError};
 use crate::config::Config;
+use crate::limits;
 use crate::metadata::config::{BrokerDefaults, ConfigError};
 use crate::net::executor::Executor;
 use crate::net::listener::{UnixSocket, bind_tcp};
 use crate::net::{Edge, Settings, systemd};
 use crate::storage::file::FileDisk;
-use crate::storage::platform::{filesystem_kind, raise_open_files};
+use crate::storage::platform::{FilesystemKind, filesystem_kind, raise_open_files};
 use crate::storage::{Disk, StorageError};
 use crate::telemetry::Telemetry;
 
@@ -152,14 +153,23 @@ fn announce(config: &Config, node: &Node, native: SocketAddr) {
             "protected mode: there is no authentication, so only clients of this machine are served"
         );
     }
-    match filesystem_kind(&config.storage.data_dir) {
-        Ok(kind) if kind.is_volatile() => tracing::warn!(
-            %kind, "the data directory is not on a disk: a sync means nothing there"
-        ),
-        Ok(kind) if kind.is_remote() => tracing::warn!(
-            %kind, "the data directory is on a remote file system: a sync may mean nothing there"
-        ),
-        _ => {}
+    if let Ok(kind) = filesystem_kind(&config.storage.data_dir)
+        && let Some(doubt) = doubt_about_syncs(kind)
+    {
+        tracing::warn!(%kind, "the data directory is {doubt}: a sync means nothing there");
+    }
+}
+
+/// Why what was synced on this file system may be gone after a power cut, if so.
+fn doubt_about_syncs(kind: FilesystemKind) -> Option<&'static str> {
+    if kind.is_volatile() {
+        Some("in memory")
+    } else if kind.is_remote() {
+        Some("on another machine, whose word is all there is")
+    } else if kind == FilesystemKind::Overlay {
+        Some("on an overlay, which goes with its container and may be mounted without syncs")
+    } else {
+        None
     }
 }
 
@@ -172,8 +182,14 @@ fn notify(state: systemd::State) {
 }
 
 fn settings(config: &Config, http_address: SocketAddr) -> Settings {
-    let protected_mode = config.server.protected_mode;
-    Settings { protected_mode, http_address: Some(http_address), ..Settings::default() }
+    let open_files = raise_open_files();
+    Settings {
+        protected_mode: config.server.protected_mode,
+        http_address: Some(http_address),
+        idle_timeout: config.server.idle_timeout,
+        descriptors_max: open_files - limits::DESCRIPTORS_RESERVED.min(open_files / 2),
+        ..Settings::default()
+    }
 }
 
 fn options(
@@ -262,6 +278,23 @@ impl Signals {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// bad-inputs 90
+    #[test]
+    fn a_sync_is_doubted_in_memory_over_the_network_and_on_overlays() {
+        use FilesystemKind as Kind;
+        for kind in [Kind::Tmpfs, Kind::Ramfs, Kind::Overlay, Kind::Nfs, Kind::Smb, Kind::Plan9] {
+            assert!(doubt_about_syncs(kind).is_some(), "{kind}");
+        }
+        for kind in [Kind::Ext4, Kind::Xfs, Kind::Btrfs, Kind::Zfs, Kind::F2fs] {
+            assert_eq!(doubt_about_syncs(kind), None, "{kind}");
         }
     }
 }

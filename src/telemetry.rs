@@ -249,8 +249,74 @@ labels! {
         FileDescriptors = "file_descriptors",
         /// Too many streams on one connection.
         Streams = "streams",
-        /// A file that was being sent could not be read.
+        /// A file that was being sent could not be read, or a partition's disk failed.
         Storage = "storage",
+        /// A request that makes no sense.
+        InvalidRequest = "invalid_request",
+        /// `acks` that do not exist.
+        InvalidAcks = "invalid_acks",
+        /// A batch whose checksum does not match its bytes.
+        CorruptMessage = "corrupt_message",
+        /// A batch or record that breaks a rule of its format.
+        InvalidRecord = "invalid_record",
+        /// A batch or answer above its limit.
+        MessageTooLarge = "message_too_large",
+        /// A batch of another format version.
+        UnsupportedFormat = "unsupported_format",
+        /// A batch compressed in a way that is not known.
+        UnsupportedCompression = "unsupported_compression",
+        /// A time stamp outside what the topic accepts.
+        InvalidTimestamp = "invalid_timestamp",
+        /// A sequence number that does not follow the last one.
+        Sequence = "sequence",
+        /// A producer that a newer one has replaced.
+        Fenced = "fenced",
+        /// A leader epoch that is not the present one.
+        LeaderEpoch = "leader_epoch",
+        /// A conditional append that found another end.
+        UnexpectedOffset = "unexpected_offset",
+        /// An offset that is not in the log.
+        OffsetOutOfRange = "offset_out_of_range",
+        /// A topic or partition that does not exist.
+        UnknownTopic = "unknown_topic",
+        /// A name that exists already.
+        TopicExists = "topic_exists",
+        /// A name that no topic may have.
+        InvalidTopic = "invalid_topic",
+        /// A number of partitions that no topic may have.
+        InvalidPartitions = "invalid_partitions",
+        /// A number of replicas that there can not be.
+        InvalidReplicationFactor = "invalid_replication_factor",
+        /// A setting that does not exist or can not have this value.
+        InvalidConfig = "invalid_config",
+        /// A bound of the cluster.
+        Policy = "policy",
+        /// Somebody who may not do this.
+        Authorization = "authorization",
+        /// Too little room on the disk.
+        DiskFull = "disk_full",
+        /// Stored records that are damaged.
+        Corruption = "corruption",
+        /// Too much pending work.
+        Overloaded = "overloaded",
+        /// A data directory that is open for reading only.
+        ReadOnly = "read_only",
+    }
+}
+
+/// One of each for every reason.
+#[derive(Debug)]
+struct PerReason<T>([T; Reason::ALL.len()]);
+
+impl<T> PerReason<T> {
+    fn of(&self, reason: Reason) -> &T {
+        &self.0[reason as usize]
+    }
+}
+
+impl<T: Default> Default for PerReason<T> {
+    fn default() -> PerReason<T> {
+        PerReason(std::array::from_fn(|_| T::default()))
     }
 }
 
@@ -259,7 +325,7 @@ labels! {
 pub struct EdgeMetrics {
     accepted: [Counter; Listener::ALL.len()],
     open: [Gauge; Listener::ALL.len()],
-    rejected: [[Counter; Reason::ALL.len()]; Listener::ALL.len()],
+    rejected: [PerReason<Counter>; Listener::ALL.len()],
     /// Bytes read from sockets of clients.
     pub network_received_bytes: Counter,
     /// Bytes written to sockets of clients.
@@ -284,13 +350,13 @@ impl EdgeMetrics {
 
     /// Counts something turned away.
     pub fn rejected(&self, listener: Listener, reason: Reason) {
-        self.rejected[listener as usize][reason as usize].add(1);
+        self.rejected[listener as usize].of(reason).add(1);
     }
 
     /// How often something was turned away there for this reason.
     #[must_use]
     pub fn rejections(&self, listener: Listener, reason: Reason) -> u64 {
-        self.rejected[listener as usize][reason as usize].get()
+        self.rejected[listener as usize].of(reason).get()
     }
 
     /// Connections that are open.
@@ -496,7 +562,7 @@ impl TopicMetrics {
 /// seconds, and the next report says how many were left out.
 #[derive(Debug, Default)]
 pub struct Quiet {
-    reasons: [Muted; Reason::ALL.len()],
+    reasons: PerReason<Muted>,
 }
 
 #[derive(Debug, Default)]
@@ -508,7 +574,7 @@ struct Muted {
 impl Quiet {
     /// Whether to report now, and how many reports of this reason were left out before.
     pub fn report(&self, reason: Reason, monotonic_ms: u64) -> Option<u64> {
-        let muted = &self.reasons[reason as usize];
+        let muted = self.reasons.of(reason);
         let until = muted.until_ms.load(Relaxed);
         let next = monotonic_ms + REPEAT_AFTER_MS;
         // Of several threads that find the silence over, the one whose exchange succeeds speaks.

@@ -34,6 +34,9 @@ declare_keys! {
         /// Refuse clients of other machines as long as authentication is off. Only switch this off
         /// in a network that nobody else can reach.
         protected_mode: bool = "true";
+        /// Silence after which a client's connection is closed. The broker asks clients that wait
+        /// for data whether they are still there.
+        idle_timeout: Duration = "10m" in 100 ..= (24 * HOUR_MS);
     }
     /// What is kept on disk, and how.
     storage: Storage {

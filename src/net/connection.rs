@@ -32,7 +32,6 @@ use crate::protocol::native::message::request::Operation;
 use crate::protocol::native::message::{Error, Request, Response, Subscribe};
 use crate::telemetry::{Listener, Reason};
 
-const IDLE: Duration = Duration::from_millis(limits::IDLE_MS_MAX);
 const WRITE_STALL: Duration = Duration::from_millis(limits::WRITE_STALL_MS_MAX);
 /// Buffers go back to the allocator after this much silence.
 const SHRINK_AFTER: Duration = Duration::from_secs(10);
@@ -243,6 +242,7 @@ impl<S: Service> Connection<S> {
                 Event::Answered { answer, started } => self.respond(stream, answer, started),
                 Event::Cancelled => self.respond_cancelled(stream),
                 Event::Data(answer) => {
+                    self.edge.reject_in(self.listener, &self.session.peer, &answer.response);
                     self.output.frame(Kind::Data, stream, &answer.response, answer.payload);
                 }
                 Event::Ended(None) if self.state == State::Draining => {
@@ -257,6 +257,7 @@ impl<S: Service> Connection<S> {
     fn respond(&mut self, stream: StreamId, answer: Answer, started: Instant) {
         let seconds = &self.edge.telemetry.edge.request_seconds;
         seconds.observe(started.elapsed());
+        self.edge.reject_in(self.listener, &self.session.peer, &answer.response);
         let throttle_ms = answer.response.throttle_ms.min(limits::THROTTLE_MS_MAX);
         if throttle_ms > 0 {
             let until = self.clock.now + Duration::from_millis(u64::from(throttle_ms));
@@ -276,6 +277,7 @@ impl<S: Service> Connection<S> {
 
     fn end(&mut self, stream: StreamId, error: Option<Error>) {
         let response = Response { error, ..Response::default() };
+        self.edge.reject_in(self.listener, &self.session.peer, &response);
         self.output.frame(Kind::End, stream, &response, Payload::default());
     }
 
@@ -449,12 +451,15 @@ impl<S: Service> Connection<S> {
         if self.state == State::Draining {
             return Some(shutting_down());
         }
-        let len = request.client_id.len();
-        (len > limits::CLIENT_ID_BYTES_MAX).then(|| {
-            let limit = limits::CLIENT_ID_BYTES_MAX;
-            let text = format!("the client id has {len} bytes; at most {limit} are accepted");
-            Error::new(ErrorCode::InvalidRequest, text)
-        })
+        let (len, limit) = (request.client_id.len(), limits::CLIENT_ID_BYTES_MAX);
+        let text = if len > limit {
+            format!("the client id has {len} bytes; at most {limit} are accepted")
+        } else if request.client_id.contains(char::is_control) {
+            "the client id has control characters".to_owned()
+        } else {
+            return None;
+        };
+        Some(Error::new(ErrorCode::InvalidRequest, text))
     }
 
     fn subscribe(&mut self, stream: StreamId, subscribe: Subscribe) {
@@ -520,8 +525,9 @@ impl<S: Service> Connection<S> {
             self.input.shrink();
             self.output.shrink();
         }
-        let is_asking =
-            now >= self.clock.heard + IDLE / 2 && !self.clock.is_pinged && !self.streams.is_empty();
+        let is_asking = now >= self.clock.heard + self.idle() / 2
+            && !self.clock.is_pinged
+            && !self.streams.is_empty();
         if is_asking {
             self.clock.is_pinged = true;
             self.output.ping(self.session.id.to_be_bytes());
@@ -542,12 +548,17 @@ impl<S: Service> Connection<S> {
             let text = "a frame did not arrive in time".to_owned();
             return Some(End::Refused(Reason::SlowBody, ErrorCode::RequestTimedOut, text));
         }
-        if now >= self.clock.heard + IDLE {
-            let text = format!("nothing was received for {} s", IDLE.as_secs());
+        if now >= self.clock.heard + self.idle() {
+            let text = format!("nothing was received for {} ms", self.idle().as_millis());
             return Some(End::Refused(Reason::Idle, ErrorCode::RequestTimedOut, text));
         }
         let stop = self.edge.stopping().deadline();
         stop.is_some_and(|deadline| now >= deadline).then_some(End::Finished)
+    }
+
+    /// Silence after which the connection is closed.
+    fn idle(&self) -> Duration {
+        self.edge.settings().idle_timeout
     }
 
     /// When the frame that is arriving must be there.
@@ -560,8 +571,8 @@ impl<S: Service> Connection<S> {
     }
 
     fn next_deadline(&self) -> Instant {
-        let heard = self.clock.heard;
-        let housekeeping = [heard + SHRINK_AFTER, heard + IDLE / 2, heard + IDLE]
+        let (heard, idle) = (self.clock.heard, self.idle());
+        let housekeeping = [heard + SHRINK_AFTER, heard + idle / 2, heard + idle]
             .into_iter()
             .find(|&moment| moment > self.clock.now);
         let others = [
@@ -571,7 +582,7 @@ impl<S: Service> Connection<S> {
             self.clock.muted_until,
             self.edge.stopping().deadline(),
         ];
-        others.into_iter().flatten().min().unwrap_or(heard + IDLE)
+        others.into_iter().flatten().min().unwrap_or(heard + idle)
     }
 
     /// Says the last words and closes.

@@ -233,17 +233,19 @@ pub(crate) async fn accept<S, F, Served>(
             accepted = acceptor.accept() => accepted,
         };
         match accepted {
-            Ok((socket, peer)) => match refusal(&edge, name, &acceptor, &admitted, &peer) {
-                Some(reason) => {
-                    edge.reject(name, reason, &peer, "at the door");
-                    socket.reset();
+            Ok((socket, peer)) => {
+                match refusal(&edge, name, &acceptor, &admitted, &socket, &peer) {
+                    Some(reason) => {
+                        edge.reject(name, reason, &peer, "at the door");
+                        socket.reset();
+                    }
+                    None => {
+                        prepare(&socket);
+                        let session = edge.session(peer);
+                        admitted.spawn(&peer, serve(Arc::clone(&edge), name, socket, session));
+                    }
                 }
-                None => {
-                    prepare(&socket);
-                    let session = edge.session(peer);
-                    admitted.spawn(&peer, serve(Arc::clone(&edge), name, socket, session));
-                }
-            },
+            }
             Err(error) if is_exhausted(&error) => {
                 rest(&edge, name, &acceptor, &mut reserve, &error).await;
             }
@@ -260,6 +262,7 @@ fn refusal<S: Service>(
     name: Listener,
     acceptor: &Acceptor,
     admitted: &Admitted,
+    socket: &Socket,
     peer: &Peer,
 ) -> Option<Reason> {
     let settings = edge.settings();
@@ -273,6 +276,9 @@ fn refusal<S: Service>(
         Some(Reason::Connections)
     } else if admitted.count(peer) >= settings.connections_per_address_max {
         Some(Reason::ConnectionsPerAddress)
+    } else if name != Listener::Unix && socket.descriptor() >= settings.descriptors_max {
+        // The administration socket may use the reserve: it is how an operator gets in then.
+        Some(Reason::FileDescriptors)
     } else {
         None
     }

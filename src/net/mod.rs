@@ -12,6 +12,7 @@ mod handshake;
 mod input;
 pub mod listener;
 mod output;
+mod rejection;
 pub mod service;
 mod socket;
 mod stop;
@@ -38,6 +39,7 @@ pub(crate) use self::stop::Stop;
 
 use self::service::{Peer, Service, Session};
 use crate::limits;
+use crate::protocol::native::message::Response;
 use crate::telemetry::{Listener, Quiet, Reason, Telemetry};
 
 /// What an operator decides about the edge.
@@ -53,6 +55,12 @@ pub struct Settings {
     pub connections_per_address_max: usize,
     /// Bytes of requests under way over all connections.
     pub pending_bytes_max: usize,
+    /// Silence after which a connection is closed.
+    pub idle_timeout: Duration,
+    /// Descriptors with this number or above are left to the process itself: a connection that
+    /// gets one is turned away. The system gives the lowest free number, so it says how many are
+    /// in use.
+    pub descriptors_max: u64,
 }
 
 impl Default for Settings {
@@ -63,6 +71,8 @@ impl Default for Settings {
             connections_max: limits::CONNECTIONS_MAX,
             connections_per_address_max: limits::CONNECTIONS_PER_ADDRESS_MAX,
             pending_bytes_max: limits::NODE_PENDING_BYTES_MAX,
+            idle_timeout: Duration::from_millis(limits::IDLE_MS_DEFAULT),
+            descriptors_max: u64::MAX,
         }
     }
 }
@@ -167,6 +177,15 @@ impl<S: Service> Edge<S> {
         Session { id: self.sessions.fetch_add(1, Ordering::Relaxed), peer }
     }
 
+    /// Counts what an answer refuses, whole or in part.
+    pub(crate) fn reject_in(&self, listener: Listener, peer: &Peer, response: &Response) {
+        rejection::for_each_error(response, |error| {
+            if let Some(reason) = error.error_code().and_then(rejection::reason_of) {
+                self.reject(listener, reason, peer, &error.message);
+            }
+        });
+    }
+
     /// Counts something turned away and, unless the reason was reported a moment ago, logs it.
     pub(crate) fn reject(
         &self,
@@ -183,7 +202,7 @@ impl<S: Service> Edge<S> {
                 reason = reason.as_str(),
                 %peer,
                 left_out,
-                "connection refused: {detail}"
+                "refused: {}", rejection::Logged(detail)
             );
         }
     }

@@ -3,7 +3,7 @@
 
 use std::future::Future as _;
 use std::io::{self, IoSlice};
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -27,6 +27,15 @@ pub(crate) enum Socket {
 }
 
 impl Socket {
+    /// The number of its descriptor.
+    pub(super) fn descriptor(&self) -> u64 {
+        let number = match self {
+            Socket::Tcp(stream) => stream.as_raw_fd(),
+            Socket::Unix(stream) => stream.as_raw_fd(),
+        };
+        u64::try_from(number).expect("an open descriptor is not negative")
+    }
+
     /// Waits until there is something to read, without a buffer to read it into.
     pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {

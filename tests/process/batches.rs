@@ -141,6 +141,25 @@ async fn bad_batches_are_refused_by_name_and_nothing_is_appended() {
     let details = error.details.expect("numbers");
     assert_eq!(details.limit, Some(1_048_588));
     assert_eq!(details.actual, Some(large.len() as u64));
+    let counts = [
+        ("corrupt_message", 2),
+        ("invalid_record", 20),
+        ("unsupported_format", 3),
+        ("unsupported_compression", 3),
+        ("invalid_timestamp", 3),
+        ("invalid_acks", 3),
+        ("message_too_large", 1),
+    ];
+    let log = victim.broker.log_text();
+    for (reason, count) in counts {
+        assert!(victim.rejections(reason).await >= count, "{reason}");
+        let told = log.lines().filter(|line| line.contains(&format!("reason=\"{reason}\"")));
+        let told: Vec<_> = told.collect();
+        // Once in ten seconds; the test may take longer than that on a slow machine.
+        assert!((1..=3).contains(&told.len()), "{reason}: {told:?}");
+        assert!(told[0].contains("peer=127.0.0.1:"), "{told:?}");
+    }
+    assert!(!log.contains("three"), "a payload is never logged: {log}");
     victim.assert_unharmed(64 * MIB).await;
 }
 

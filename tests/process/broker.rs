@@ -19,7 +19,10 @@ const LOG_LINES_MAX: usize = 20_000;
 
 /// A `rivvend` command without the environment's own settings.
 pub(super) fn rivvend() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_rivvend"));
+    without_settings(Command::new(env!("CARGO_BIN_EXE_rivvend")))
+}
+
+fn without_settings(mut command: Command) -> Command {
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("RIVVEN_") {
             command.env_remove(name);
@@ -39,6 +42,8 @@ pub(super) struct Setup {
     pub(super) config: Option<PathBuf>,
     /// The user to run as, where that is not the one of the tests.
     pub(super) uid: Option<u32>,
+    /// How many files it may have open, where that is not what the tests may.
+    pub(super) open_files: Option<u64>,
 }
 
 impl Setup {
@@ -50,6 +55,7 @@ impl Setup {
             env: Vec::new(),
             config: None,
             uid: None,
+            open_files: None,
         }
     }
 
@@ -59,7 +65,16 @@ impl Setup {
     }
 
     fn command(&self) -> Command {
-        let mut command = rivvend();
+        let mut command = match self.open_files {
+            None => rivvend(),
+            Some(limit) => {
+                // It becomes the broker, so the process id is the broker's.
+                let mut prlimit = without_settings(Command::new("prlimit"));
+                prlimit.arg(format!("--nofile={limit}:{limit}"));
+                prlimit.arg(env!("CARGO_BIN_EXE_rivvend"));
+                prlimit
+            }
+        };
         command.arg("serve").arg("--data-dir").arg(&self.data);
         command.args(["--bind", &self.bind, "--http-port", &self.http_port.to_string()]);
         if let Some(config) = &self.config {
@@ -172,6 +187,12 @@ impl Broker {
                 status.lines().any(|l| l.starts_with("State:") && l.contains("T (stopped)"))
             })
         });
+    }
+
+    /// How many descriptors it has open.
+    pub(super) fn descriptors(&self) -> usize {
+        let all = std::fs::read_dir(format!("/proc/{}/fd", self.pid()));
+        all.expect("it runs").count()
     }
 
     /// Resident memory in bytes: now, and at most so far.

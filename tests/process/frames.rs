@@ -15,7 +15,8 @@ use rivvend::protocol::native::message::{
     ProducePartition, Request, response,
 };
 
-use super::broker::{Broker, Setup};
+use super::broker::{Broker, Setup, wait_until};
+use super::is_installed;
 use super::load::{append, batch, create_topic, read_all};
 use super::wire::{Wire, frame, frame_around, request};
 
@@ -32,8 +33,13 @@ pub(super) struct Victim {
 
 impl Victim {
     pub(super) async fn new() -> Victim {
+        Victim::with(|setup| setup).await
+    }
+
+    /// With a broker that is started differently.
+    pub(super) async fn with(change: impl FnOnce(Setup) -> Setup) -> Victim {
         let directory = tempfile::tempdir().expect("a directory");
-        let broker = Setup::new(directory.path().join("data")).start();
+        let broker = change(Setup::new(directory.path().join("data"))).start();
         let client = broker.client().await;
         create_topic(&client, TOPIC, 1, &[]).await;
         append(&client, TOPIC, 0, batch(&[b"one"])).await.expect("taken");
@@ -43,6 +49,15 @@ impl Victim {
 
     pub(super) fn wire(&self) -> Wire {
         Wire::connect(self.broker.native)
+    }
+
+    /// Whether a new connection gets the greeting.
+    fn is_greeted(&self) -> bool {
+        let mut wire = Wire::raw(self.broker.native);
+        wire.send(&Preface::OWN.encode());
+        wire.finish();
+        let greeting = wire.rest(Duration::from_secs(5)).unwrap_or_default();
+        greeting.get(4) == Some(&(Kind::Hello as u8))
     }
 
     /// How often something was turned away for this reason.
@@ -229,9 +244,11 @@ async fn row_11_text_that_is_none_or_too_long() {
         operation: Some(Metrics {}.into()),
     };
     let mut wire = victim.wire();
-    wire.send(&frame(1, &named(&"x".repeat(256)), &[]));
-    let answer = wire.frame().expect("an answer").response();
-    assert_eq!(code_of(&answer), Some(ErrorCode::InvalidRequest));
+    for bad in ["x".repeat(256), "x".repeat(32_767), "a\0b".into(), "a\nWARN forged".into()] {
+        wire.send(&frame(1, &named(&bad), &[]));
+        let answer = wire.frame().expect("an answer").response();
+        assert_eq!(code_of(&answer), Some(ErrorCode::InvalidRequest));
+    }
     assert_eq!(wire.ask(Metrics {}, &[]).error, None, "the connection goes on");
 
     let mut bytes = frame(1, &named("abcd"), &[]);
@@ -240,6 +257,14 @@ async fn row_11_text_that_is_none_or_too_long() {
     let mut wire = victim.wire();
     wire.send(&bytes);
     assert_eq!(wire.refused(), ErrorCode::Malformed);
+    // Names that turn up in errors can not forge lines of the log.
+    let forged = "x\n2026-01-01T00:00:00Z  WARN forged\u{1b}[2J".to_owned();
+    let answer = victim.wire().ask(Metadata { topics: vec![forged], auto_create: true }, &[]);
+    assert!(answer.error.is_some() || answer.result.is_some());
+    assert!(victim.rejections("invalid_topic").await > 0);
+    let log = victim.broker.log_text();
+    assert!(!log.lines().any(|line| line.starts_with("2026-01-01")), "{log}");
+    assert!(!log.contains("\u{1b}[2J"), "{log}");
     victim.assert_unharmed(32 * MIB).await;
 }
 
@@ -409,15 +434,68 @@ async fn row_39_a_flood_of_connections_is_turned_away_at_the_door() {
     }
     victim.assert_unharmed(256 * MIB).await;
     drop(flood);
-    let deadline = Instant::now() + Duration::from_secs(30);
-    loop {
-        let mut wire = Wire::raw(victim.broker.native);
-        wire.send(&Preface::OWN.encode());
-        wire.finish();
-        let greeting = wire.rest(Duration::from_secs(5)).unwrap_or_default();
-        if greeting.get(4) == Some(&(Kind::Hello as u8)) {
-            break;
-        }
-        assert!(Instant::now() < deadline, "the address is served again");
+    wait_until("the address is served again", || victim.is_greeted());
+}
+
+/// Row 40: a peer that is gone or has nothing to say costs nothing for long.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn row_40_idle_connections_are_closed_and_their_descriptors_returned() {
+    const IDLE: Duration = Duration::from_millis(400);
+    let victim =
+        Victim::with(|setup| setup.env("RIVVEN_SERVER_IDLE_TIMEOUT", IDLE.as_millis())).await;
+    let before = victim.broker.descriptors();
+    let begun = Instant::now();
+    let mut silent: Vec<Wire> = (0..20).map(|_| victim.wire()).collect();
+    assert!(victim.broker.descriptors() >= before + 20);
+    for wire in &mut silent {
+        assert_eq!(wire.refused(), ErrorCode::RequestTimedOut);
     }
+    assert!(begun.elapsed() >= IDLE, "not before it is over");
+    // They are returned although the peer keeps its side.
+    wait_until("the descriptors are returned", || victim.broker.descriptors() <= before);
+    let client = victim.broker.client().await;
+    let metrics = client.metrics().await.expect("it answers others");
+    let idle = "rivven_rejected_total{listener=\"client\",reason=\"idle\"}";
+    let line = metrics.lines().find_map(|line| line.strip_prefix(idle)).expect("it is counted");
+    assert!(line.trim().parse::<u64>().expect("a number") >= 20, "{line}");
+    // A connection that is used is not idle, however long it lasts.
+    let mut busy = victim.wire();
+    while begun.elapsed() < 5 * IDLE {
+        assert_eq!(busy.ask(Metadata::default(), &[]).error, None);
+        std::thread::sleep(IDLE / 8);
+    }
+    drop(silent);
+}
+
+/// Row 86: without a descriptor for one connection more, what is there goes on, and the broker
+/// can still make files.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn row_86_connections_leave_descriptors_for_the_broker_itself() {
+    const OPEN_FILES: u64 = 400;
+    if !is_installed("prlimit") {
+        assert!(std::env::var_os("RIVVEN_TESTS_ALL").is_none(), "can not run: no prlimit");
+        eprintln!("skipped: no prlimit");
+        return;
+    }
+    let victim = Victim::with(|setup| Setup { open_files: Some(OPEN_FILES), ..setup }).await;
+    let flood: Vec<_> = (0..OPEN_FILES)
+        .map(|_| std::net::TcpStream::connect(victim.broker.native).expect("the queue takes it"))
+        .collect();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while victim.rejections("file_descriptors").await < OPEN_FILES / 4 {
+        assert!(Instant::now() < deadline, "the flood is turned away");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(victim.broker.descriptors() as u64 <= OPEN_FILES / 2 + 1, "half is left");
+    let config = [("segment.bytes", (16 << 10).to_string())];
+    create_topic(&victim.client, "rolling", 8, &config).await;
+    for partition in 0..8 {
+        for _ in 0..10 {
+            let data = batch(&[&[7; 8_000]]);
+            append(&victim.client, "rolling", partition, data).await.expect("segments are made");
+        }
+    }
+    victim.assert_unharmed(128 * MIB).await;
+    drop(flood);
+    wait_until("the address is served again", || victim.is_greeted());
 }

@@ -111,6 +111,11 @@ async fn row_11_a_long_client_id_is_refused_and_one_that_is_not_text_closes() {
     client.request(1, long, b"").await;
     let refusal = client.frame().await.response().error.expect("refused");
     assert_eq!(code(&refusal), ErrorCode::InvalidRequest);
+    let control = Request { client_id: "a\0b".to_owned(), ..metadata() };
+    client.request(2, control, b"").await;
+    let refusal = client.frame().await.response().error.expect("refused");
+    assert_eq!(code(&refusal), ErrorCode::InvalidRequest);
+    assert_eq!(rejections(&edge, Reason::InvalidRequest), 2);
     client.request(2, metadata(), b"").await;
     assert!(client.frame().await.response().error.is_none(), "the connection goes on");
 
