@@ -229,3 +229,41 @@ fn clamp(bytes: u32) -> usize {
         bytes => bytes.min(limits::FETCH_BYTES_MAX),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::directory::Directory;
+    use crate::api::{Sticky, Writes};
+    use crate::metadata::Image;
+    use crate::time::Now;
+    use crate::types::Millis;
+
+    /// bad-inputs 27
+    #[test]
+    fn bounds_beyond_the_servers_are_cut_to_them() {
+        let (image, directory) = (Image::default(), Directory::default());
+        let context = Context {
+            image: &image,
+            directory: &directory,
+            now: Now { wall: Millis(0), monotonic_ms: 0 },
+            writes: Writes::Accepted,
+            sticky: Sticky { batch_bytes: 1, linger_ms: 1 },
+        };
+        let fetch = |bytes| Fetch {
+            partitions: Vec::new(),
+            max_bytes: bytes,
+            min_bytes: bytes,
+            max_wait_ms: bytes,
+            read_committed: false,
+        };
+        for bytes in [u32::MAX, i32::MAX as u32, 1 << 31] {
+            let plan = plan(fetch(bytes), &context).expect("cut, not refused");
+            assert_eq!(plan.bytes_max, limits::FETCH_BYTES_MAX);
+            assert_eq!(plan.bytes_min, plan.bytes_max, "or it would wait for what never comes");
+            assert_eq!(plan.wait_ms, 300_000, "five minutes");
+        }
+        let plan = plan(fetch(0), &context).expect("as much as there may be");
+        assert_eq!((plan.bytes_max, plan.bytes_min), (limits::FETCH_BYTES_MAX, 0));
+    }
+}

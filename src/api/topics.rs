@@ -245,3 +245,55 @@ fn describe_config(
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metadata::{Image, decide};
+    use crate::time::Now;
+    use crate::types::{Millis, NodeId, TopicId};
+
+    const NOW: Now = Now { wall: Millis(1_700_000_000_000), monotonic_ms: 0 };
+
+    fn apply(image: &mut Image, command: Command) -> Result<Reply, Error> {
+        let decision = decide(image, NOW, command).map_err(|refusal| refused(&refusal))?;
+        decision.records.iter().for_each(|record| image.replay(record));
+        Ok(decision.reply)
+    }
+
+    fn create(image: &mut Image, name: &str, partitions: i32) -> Result<Reply, Error> {
+        let topic = NewTopic {
+            name: name.to_owned(),
+            partitions,
+            replication_factor: -1,
+            ..NewTopic::default()
+        };
+        let command =
+            plan_create(topic, TopicId(uuid::Uuid::new_v4()), 1).expect("a sound request");
+        apply(image, command)
+    }
+
+    /// bad-inputs 25: more than the cluster may have is a question of policy, and the numbers are
+    /// named.
+    #[test]
+    fn more_partitions_than_the_cluster_may_have_are_refused_by_policy() {
+        let mut image = Image::default();
+        apply(&mut image, Command::FormCluster { cluster_id: "test".to_owned() }).expect("new");
+        let register = Command::RegisterBroker {
+            node: NodeId(1),
+            incarnation: uuid::Uuid::from_u128(1),
+            address: String::new(),
+            rack: None,
+        };
+        apply(&mut image, register).expect("registered");
+        create(&mut image, "one", 100_000).expect("within");
+        create(&mut image, "two", 99_999).expect("within");
+        let error = create(&mut image, "three", 2).expect_err("one too many");
+        assert_eq!(error.error_code(), Some(ErrorCode::PolicyViolation));
+        assert!(error.message.contains("200000"), "{}", error.message);
+        create(&mut image, "three", 1).expect("the last one there is room for");
+        let more = AddPartitions { name: "two".to_owned(), total: 100_000, validate_only: false };
+        let error = apply(&mut image, plan_add_partitions(&more)).expect_err("one too many");
+        assert_eq!(error.error_code(), Some(ErrorCode::PolicyViolation));
+    }
+}

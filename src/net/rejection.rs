@@ -1,7 +1,6 @@
-//! Turning away, told: every refusal is counted under its reason and, at most once per reason in ten
-//! seconds, logged with the peer's address. Also finds the refusals in the answers of the broker.
-//! What a client sent is never logged as it came: errors quote names and numbers, and even those
-//! without control characters and at a bounded length.
+//! What counts as turning somebody away, and how it is told: finds the refusals in the answers of
+//! the broker and their reasons. What a client sent is never logged as it came: errors quote names
+//! and numbers, and even those without control characters and at a bounded length.
 
 use std::fmt::{self, Display, Write};
 

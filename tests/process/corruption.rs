@@ -5,20 +5,24 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use rivvend::client::{Client, ClientError, Offsets};
 use rivvend::protocol::error::ErrorCode;
-use rivvend::protocol::native::message::{DescribeTopics, ListOffsetsPartition};
-use rivvend::record::BatchHeader;
+use rivvend::protocol::native::message::{
+    AlterTopic, ConfigChange, DeleteTopics, DescribeTopics, ListOffsetsPartition, config_change,
+};
 use rivvend::record::layout::{
     ATTRIBUTES_AT, BASE_OFFSET_AT, CRC_AT, HEADER_BYTES, LEADER_EPOCH_AT, LENGTH_AT, MAGIC_AT,
     RECORDS_COUNT_AT,
 };
+use rivvend::record::{BatchBuilder, BatchHeader, Compression, NewRecord};
+use rivvend::types::Millis;
 
-use super::broker::{Broker, Setup, files, rivvend, snapshot};
+use super::broker::{Broker, PATIENCE, Setup, files, rivvend, snapshot, wait_until};
 use super::history::Id;
-use super::load::{append, batch, create_topic, read, read_all};
+use super::load::{append, batch, create_topic, now, read, read_all};
 
 const TOPIC: &str = "kept";
 /// The least there may be, so that few records make many segments.
@@ -454,6 +458,8 @@ async fn damaged_metadata_stop_the_start_and_name_the_file() {
             // Damage that only shows between entries is of the log as a whole.
             let log = victim.parent().expect("a folder").display().to_string();
             assert!(said.contains(&log), "byte {at}: {said}");
+            assert!(said.contains("restore the file"), "byte {at}: {said}");
+            assert!(said.contains("with a new id"), "byte {at}: {said}");
             restore(&metadata, &before);
         }
     }
@@ -469,4 +475,125 @@ fn restore(folder: &Path, files: &BTreeMap<PathBuf, Vec<u8>>) {
     for (path, bytes) in files {
         fs::write(path, bytes).expect("restored");
     }
+}
+
+/// Bad input 81: files of a topic that the metadata do not know are somebody's data until a
+/// deletion says otherwise.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_of_a_topic_that_nobody_deleted_are_kept() {
+    let stored = Stored::new(Ended::Killed).await;
+    let topics = stored.setup.data.join("topics");
+    let topic = stored.files("log")[0].ancestors().nth(2).expect("a topic").to_path_buf();
+    // The same files under an id that was never given out.
+    let orphan = topics.join("11111111-2222-4333-8444-555555555555");
+    copy(&topic, &orphan);
+    let before = snapshot(&orphan);
+    for ended in [Ended::InOrder, Ended::Killed, Ended::InOrder] {
+        let broker = stored.setup.start();
+        let client = broker.client().await;
+        stored.assert_whole(&client, 0).await;
+        assert_eq!(client.metadata(&[], false).await.expect("an answer").topics.len(), 1);
+        stop(broker, ended);
+        assert!(snapshot(&orphan) == before, "they stay as they are");
+    }
+    // Deleting another topic does not take them along, and what comes back after its deletion is
+    // done is as unknown as they are.
+    let away = stored.setup.data.with_file_name("away");
+    copy(&topic, &away);
+    let broker = stored.setup.start();
+    let client = broker.client().await;
+    let delete = DeleteTopics { names: vec![TOPIC.to_owned()], validate_only: false };
+    assert_eq!(client.delete_topics(delete).await.expect("an answer")[0].error, None);
+    wait_until("the deleted topic's files go", || {
+        fs::read_dir(&topics).expect("readable").count() == 1
+    });
+    broker.stop();
+    copy(&away, &topic);
+    let returned = snapshot(&topic);
+    for ended in [Ended::InOrder, Ended::Killed] {
+        stop(stored.setup.start(), ended);
+        assert!(snapshot(&orphan) == before && snapshot(&topic) == returned);
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    for (path, bytes) in snapshot(from) {
+        let copy = to.join(path.strip_prefix(from).expect("below it"));
+        fs::create_dir_all(copy.parent().expect("a folder")).expect("made");
+        fs::write(copy, bytes).expect("written");
+    }
+}
+
+/// Bad input 88.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_crash_left_half_written_is_removed_at_the_start() {
+    let stored = Stored::new(Ended::Killed).await;
+    let partition = stored.files("log")[0].parent().expect("a folder").to_path_buf();
+    let remains = [
+        stored.setup.data.join("metadata/vote.tmp"),
+        stored.setup.data.join("metadata/snapshot.tmp"),
+        partition.join("producers-00000000000000000040.tmp"),
+    ];
+    for path in &remains {
+        fs::write(path, "half of somethi").expect("written");
+    }
+    let broker = stored.setup.start();
+    stored.assert_whole(&broker.client().await, 0).await;
+    broker.stop();
+    for path in remains {
+        assert!(!path.exists(), "{}", path.display());
+    }
+}
+
+/// Bad input 89: retention goes by the records' times, whatever the files' say.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn times_of_files_mean_nothing() {
+    const HOUR_MS: i64 = 3_600_000;
+    let directory = tempfile::tempdir().expect("a directory");
+    let setup = Setup::new(directory.path().join("data"))
+        .env("RIVVEN_STORAGE_RETENTION_CHECK_INTERVAL", "100ms");
+    let broker = setup.start();
+    let client = broker.client().await;
+    let config =
+        [("segment.bytes", SEGMENT_BYTES.to_string()), ("retention.ms", HOUR_MS.to_string())];
+    for (name, age_ms) in [("new", 0), ("old", 2 * HOUR_MS)] {
+        // The old records are due as soon as they are there, so they come while nobody looks.
+        let config = if age_ms > 0 { &config[..1] } else { &config[..] };
+        create_topic(&client, name, 1, config).await;
+        for _ in 0..20 {
+            append(&client, name, 0, aged(&[7; 4_000], age_ms)).await.expect("taken");
+        }
+    }
+    broker.stop();
+    let day = Duration::from_secs(86_400);
+    for path in snapshot(&setup.data.join("topics")).into_keys() {
+        let file = fs::File::options().write(true).open(&path).expect("ours");
+        let name = path.display().to_string();
+        let wrong = if name.len() % 2 == 0 { SystemTime::UNIX_EPOCH } else { SystemTime::now() };
+        file.set_modified(wrong + day).expect("a file's time can be set");
+    }
+    let broker = setup.start();
+    let client = broker.client().await;
+    let change = ConfigChange {
+        kind: config_change::Kind::Set as i32,
+        key: "retention.ms".to_owned(),
+        value: HOUR_MS.to_string(),
+    };
+    let alter = AlterTopic { name: "old".to_owned(), changes: vec![change], ..Default::default() };
+    client.alter_topic(alter).await.expect("changed");
+    let deadline = Instant::now() + PATIENCE;
+    while read(&client, "old", 0, 0, 0).await.is_ok() {
+        assert!(Instant::now() < deadline, "old records go, however new their files look");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(read_all(&client, "new", 0, 0).await.len(), 20, "new records stay");
+    broker.stop();
+}
+
+/// A batch of one record of that age.
+fn aged(value: &[u8], age_ms: i64) -> Bytes {
+    let mut builder = BatchBuilder::new(Compression::None);
+    let timestamp = Millis(now().0 - age_ms);
+    builder.push(&NewRecord { timestamp, key: None, value: Some(value), headers: &[] });
+    builder.build().bytes().clone()
 }

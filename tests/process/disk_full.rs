@@ -108,6 +108,9 @@ async fn below_the_low_water_mark_everything_but_writing_goes_on() {
     assert_says_full(&error);
     let said = error.to_string();
     assert!(said.contains("bytes free") && said.contains("needs"), "{said}");
+    let metrics = client.metrics().await.expect("an answer");
+    assert!(metrics.contains("\nrivven_disk_full 1\n"), "the alarm is raised: {metrics}");
+    broker.wait_log("disk full");
     assert_whole(&client, 0, count).await;
     create_topic(&client, "another", 1, &[]).await;
     let names = vec!["another".to_owned()];

@@ -49,6 +49,18 @@ impl Mount {
         run("xfs_io", &["-x", "-c", "shutdown", text(&self.folder)]);
     }
 
+    /// The file system finds an error and goes read-only, as the kernel does by itself.
+    pub(super) fn go_read_only(&self) {
+        run("mount", &["-o", "remount,abort", text(&self.folder)]);
+    }
+
+    /// A mount of another kind.
+    pub(super) fn special(kind: &str, options: &str, folder: PathBuf) -> Mount {
+        std::fs::create_dir_all(&folder).expect("made");
+        run("mount", &["-t", kind, "-o", options, kind, text(&folder)]);
+        Mount { folder, is_mounted: true }
+    }
+
     pub(super) fn unmount(mut self) {
         self.is_mounted = false;
         run("umount", &[text(&self.folder)]);

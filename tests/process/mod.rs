@@ -9,6 +9,7 @@ mod batches;
 mod broker;
 mod corruption;
 mod disk_full;
+mod faults;
 mod frames;
 mod fuzz;
 mod history;

@@ -1,0 +1,148 @@
+//! Disks that fail while the broker runs: nothing is acknowledged that is not kept, a log that met
+//! the failure takes nothing more, metadata that can not be written end the process, and the next
+//! start finds everything that was acknowledged.
+
+use rivvend::client::Client;
+use rivvend::protocol::error::ErrorCode;
+use rivvend::protocol::native::message::{CreateTopics, NewTopic};
+
+use super::broker::{Broker, PATIENCE, Setup};
+use super::has_root_and;
+use super::image::{Mount, TOOLS, format};
+use super::load::{append, batch, create_topic, read, read_all};
+
+const MIB: u64 = 1 << 20;
+const TOPIC: &str = "kept";
+const STORAGE: i32 = 74;
+
+/// A broker on a disk of its own with one record in each of two partitions.
+async fn on_disk(mount: &Mount) -> (Broker, Client) {
+    let broker = Setup::new(mount.data()).start();
+    let client = broker.client().await;
+    create_topic(&client, TOPIC, 2, &[]).await;
+    for partition in [0, 1] {
+        append(&client, TOPIC, partition, batch(&[b"one"])).await.expect("taken");
+    }
+    (broker, client)
+}
+
+/// No batch is acknowledged, now or later, and the partition says that it is offline.
+async fn assert_takes_nothing(client: &Client, partition: i32) {
+    for _ in 0..3 {
+        let refused = append(client, TOPIC, partition, batch(&[b"two"])).await;
+        let error = refused.expect_err("nothing is acknowledged that the disk refused");
+        assert_eq!(error.code(), Some(ErrorCode::StorageError), "{error}");
+    }
+    let error = append(client, TOPIC, partition, batch(&[b"two"])).await.expect_err("offline");
+    assert!(error.to_string().contains("restart the broker"), "{error}");
+}
+
+/// Metadata that can not be written end the process with the code of storage.
+async fn assert_metadata_end_it(mut broker: Broker, client: Client) {
+    let topic = NewTopic {
+        name: "another".to_owned(),
+        partitions: 1,
+        replication_factor: -1,
+        ..NewTopic::default()
+    };
+    let create = CreateTopics { topics: vec![topic], validate_only: false };
+    // Whether an answer comes before the process ends is a matter of luck, a promise never does.
+    if let Ok(created) = client.create_topics(create).await {
+        assert!(created[0].error.is_some(), "{created:?}");
+    }
+    let status = broker.wait_exit(PATIENCE);
+    assert_eq!(status.code(), Some(STORAGE), "{}", broker.log_text());
+    assert!(!broker.log_text().contains("panicked"));
+}
+
+async fn assert_kept(mount: &Mount) {
+    let broker = Setup::new(mount.data()).start();
+    let client = broker.client().await;
+    for partition in [0, 1] {
+        assert_eq!(read_all(&client, TOPIC, partition, 0).await[0].1.as_ref(), b"one");
+        append(&client, TOPIC, partition, batch(&[b"two"])).await.expect("it is online again");
+    }
+    let metadata = client.metadata(&[], false).await.expect("an answer");
+    assert_eq!(metadata.topics.len(), 1, "what failed did not happen: {:?}", metadata.topics);
+    broker.stop();
+}
+
+/// Bad inputs 84 and 85: every write and every sync fails from one moment on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_fails_every_write_and_sync_gets_nothing_acknowledged() {
+    if !has_root_and(TOOLS) {
+        return;
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    let image = directory.path().join("disk");
+    format(&image, 256 * MIB, &["mkfs.ext4", "-q", "-F"]);
+    let mount = Mount::new(&image, directory.path().join("mounted"));
+    let (broker, client) = on_disk(&mount).await;
+    mount.cut_power();
+    for partition in [0, 1] {
+        assert_takes_nothing(&client, partition).await;
+    }
+    assert_metadata_end_it(broker, client).await;
+    mount.unmount();
+    let mount = Mount::new(&image, directory.path().join("mounted"));
+    assert_kept(&mount).await;
+    mount.unmount();
+}
+
+/// Bad input 86: the kernel takes the disk away from writers. Who has not met it is read from.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_went_read_only_is_read_from_and_not_written_to() {
+    if !has_root_and(TOOLS) || !has_root_and(&["e2fsck"]) {
+        return;
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    let image = directory.path().join("disk");
+    format(&image, 256 * MIB, &["mkfs.ext4", "-q", "-F"]);
+    let mount = Mount::new(&image, directory.path().join("mounted"));
+    let (broker, client) = on_disk(&mount).await;
+    mount.go_read_only();
+    assert_takes_nothing(&client, 0).await;
+    let error = read(&client, TOPIC, 0, 0, 0).await.expect_err("it is offline as a whole");
+    assert_eq!(error.code(), Some(ErrorCode::StorageError), "{error}");
+    assert_eq!(read_all(&client, TOPIC, 1, 0).await.len(), 1, "others are read from");
+    assert_metadata_end_it(broker, client).await;
+    mount.unmount();
+    let checked = std::process::Command::new("e2fsck").args(["-p", "-f"]).arg(&image).output();
+    assert!(checked.expect("it runs").status.code() <= Some(1), "repaired");
+    let mount = Mount::new(&image, directory.path().join("mounted"));
+    assert_kept(&mount).await;
+    mount.unmount();
+}
+
+/// Bad input 90: where a sync promises nothing, the log says so at the start.
+#[test]
+fn a_directory_where_syncs_mean_nothing_is_told_of() {
+    if !has_root_and(&["mount", "umount"]) {
+        return;
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    let memory = Mount::special("tmpfs", "size=256m", directory.path().join("memory"));
+    for folder in ["lower", "upper", "work"] {
+        std::fs::create_dir(memory.folder.join(folder)).expect("made");
+    }
+    let at = |folder: &str| memory.folder.join(folder).display().to_string();
+    let layers =
+        format!("lowerdir={},upperdir={},workdir={}", at("lower"), at("upper"), at("work"));
+    let overlay = Mount::special("overlay", &layers, directory.path().join("overlay"));
+    for (mount, kind) in [(&memory, "tmpfs"), (&overlay, "overlay")] {
+        let setup = Setup::new(mount.data()).env("RIVVEN_STORAGE_LOW_WATER_BYTES", 0);
+        let broker = setup.start();
+        let line = broker.wait_log("a sync means nothing there");
+        assert!(line.contains("WARN") && line.contains(kind), "{line}");
+        broker.stop();
+    }
+    let image = directory.path().join("disk");
+    format(&image, 128 * MIB, &["mkfs.ext4", "-q", "-F"]);
+    let disk = Mount::new(&image, directory.path().join("mounted"));
+    let broker = Setup::new(disk.data()).env("RIVVEN_STORAGE_LOW_WATER_BYTES", 0).start();
+    assert!(!broker.log_text().contains("a sync means nothing"), "{}", broker.log_text());
+    broker.stop();
+    disk.unmount();
+    overlay.unmount();
+    memory.unmount();
+}
