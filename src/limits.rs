@@ -33,6 +33,12 @@ pub const CLUSTER_PARTITIONS_MAX: usize = 200_000;
 /// Longest client id; longer ones are refused.
 pub const CLIENT_ID_BYTES_MAX: usize = 255;
 
+/// Frames up to this size get all of their buffer at once; larger ones as they arrive.
+pub const FRAME_BYTES_ORDINARY: usize = 2 * MIB;
+/// Bytes of a frame that may arrive before it needs any of the node's room.
+pub const ARRIVING_BYTES_FREE: usize = 64 * KIB;
+/// Room that a large frame is given ahead of its bytes, at most.
+pub const ARRIVING_BYTES_AHEAD_MAX: usize = 4 * MIB;
 /// Requests of one connection that may be under way at once; past it the server stops reading.
 pub const CONNECTION_IN_FLIGHT_MAX: usize = 256;
 /// Bytes of requests one connection may have under way; one frame is always admitted.
@@ -92,8 +98,10 @@ pub const HANDSHAKE_MS_MAX: u64 = 10_000;
 /// Milliseconds without a sign of life after which a connection is closed, unless configured
 /// otherwise.
 pub const IDLE_MS_DEFAULT: u64 = 600_000;
-/// Milliseconds a frame may take to arrive, plus a second for every so many bytes of it.
+/// Milliseconds a frame may take to arrive, plus a second for every so many bytes that came.
 pub const FRAME_ARRIVAL_MS_MAX: u64 = 30_000;
+/// The same for a frame that holds the room which others wait for.
+pub const FRAME_ARRIVAL_RESERVE_MS_MAX: u64 = 5_000;
 /// Bytes per second a large frame must arrive with at least.
 pub const FRAME_ARRIVAL_BYTES_PER_SECOND_MIN: usize = MIB;
 /// Milliseconds a peer may leave an answer unread before its connection is closed.
@@ -143,6 +151,7 @@ const _: () = assert!(FRAME_BYTES_MAX < 0x1603_0000);
 const _: () = assert!(FRAME_BYTES_MAX < u32::from_be_bytes(*b"RVN1") as usize);
 const _: () = assert!(BATCH_BYTES_MAX < FRAME_BYTES_MAX);
 const _: () = assert!(BATCH_BYTES_DEFAULT <= BATCH_BYTES_MAX);
+const _: () = assert!(ARRIVING_BYTES_FREE <= FRAME_BYTES_ORDINARY);
 const _: () = assert!(FRAME_HEADER_BYTES_MAX < FRAME_BYTES_MAX);
 const _: () = assert!(FRAME_BYTES_PRE_AUTH_MAX <= FRAME_BYTES_MAX);
 const _: () = assert!(PARTITION_PENDING_BYTES_MAX >= FRAME_BYTES_MAX);

@@ -16,9 +16,9 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use event_listener::EventListener;
 use prost::Message as _;
-use tokio::sync::{AcquireError, OwnedSemaphorePermit};
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::admission::{Admission, Held};
 use super::input::Input;
 use super::output::{Output, OutputError};
 use super::service::{Answer, Payload, Pending, Service, Session};
@@ -37,14 +37,6 @@ const WRITE_STALL: Duration = Duration::from_millis(limits::WRITE_STALL_MS_MAX);
 const SHRINK_AFTER: Duration = Duration::from_secs(10);
 /// How long the last frame may take to leave.
 const LAST_WORDS: Duration = Duration::from_secs(2);
-/// A header is decoded into values that can be several times its size; permits reckon with that.
-const HEADER_WEIGHT: usize = 16;
-
-/// What the largest request needs; the node must have room for one at least.
-pub(super) const PERMITS_MIN: usize =
-    limits::FRAME_BYTES_MAX + HEADER_WEIGHT * limits::FRAME_HEADER_BYTES_MAX;
-
-const _: () = assert!(PERMITS_MIN <= limits::NODE_PENDING_BYTES_MAX);
 
 /// Serves the connection to its end. `read` is what arrived behind the preface.
 pub(super) async fn serve<S: Service>(
@@ -72,9 +64,6 @@ enum End {
     SlowReader,
 }
 
-type Permit = OwnedSemaphorePermit;
-type PermitWait = Pin<Box<dyn Future<Output = Result<Permit, AcquireError>> + Send>>;
-
 struct Connection<S: Service> {
     edge: Arc<Edge<S>>,
     listener: Listener,
@@ -84,19 +73,12 @@ struct Connection<S: Service> {
     output: Output,
     streams: Streams,
     credit_bytes: u32,
-    permit: Admission,
+    admission: Admission,
     state: State,
     turn: Turn,
     clock: Clock,
     stop: EventListener,
     timer: Pin<Box<Sleep>>,
-}
-
-/// The permit of the request at the front of the input.
-enum Admission {
-    None,
-    Waiting(PermitWait),
-    Held(Permit),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,8 +119,8 @@ struct Clock {
     heard: Instant,
     /// A PING asks whether the peer still lives.
     is_pinged: bool,
-    /// The frame that is arriving has been waited for since.
-    frame_since: Option<Instant>,
+    /// The frame that is arriving has been waited for since, when so many bytes of it were there.
+    frame_since: Option<(Instant, usize)>,
     /// The peer has taken nothing since.
     stalled_since: Option<Instant>,
     /// Reading pauses because the peer is throttled.
@@ -165,7 +147,7 @@ impl<S: Service> Connection<S> {
             output,
             streams: Streams::default(),
             credit_bytes: hello.credit_bytes,
-            permit: Admission::None,
+            admission: Admission::default(),
             state: State::Open,
             turn: Turn::new(),
             clock: Clock {
@@ -288,18 +270,19 @@ impl<S: Service> Connection<S> {
         while self.state != State::HalfClosed && !self.turn.is_over() {
             let header =
                 self.input.header(FrameLimits::OF_CLIENTS).map_err(|e| refuse_frame(&e))?;
-            if self.is_paused(header) || !self.is_admitted(cx, header) {
+            let allowed = if self.is_paused(header) { None } else { self.allowed(cx, header) };
+            let Some(allowed) = allowed else {
                 // The peer is not to blame for what waits here.
                 self.clock.frame_since = None;
                 break;
-            }
+            };
             if let Some(header) = header
                 && self.input.is_complete()
             {
                 self.clock.frame_since = None;
                 self.turn.requests -= 1;
                 self.take_frame(header)?;
-            } else if !self.fill(cx)? {
+            } else if !self.fill(cx, allowed)? {
                 break;
             }
             moved = true;
@@ -319,38 +302,38 @@ impl<S: Service> Connection<S> {
                 && in_flight_bytes + bytes > limits::CONNECTION_IN_FLIGHT_BYTES_MAX)
     }
 
-    /// Whether the node has room for the request at the front. Asked before room for its body is
-    /// made, so that what all connections together receive has a bound.
-    fn is_admitted(&mut self, cx: &mut Context<'_>, next: Option<FrameHeader>) -> bool {
-        let Some(header) = next.filter(|header| header.kind == Kind::Request) else { return true };
-        if let Admission::None = self.permit {
-            let bytes = header.frame_bytes() + HEADER_WEIGHT * header.header_bytes;
-            let permits = Arc::clone(&self.edge.permits);
-            self.permit = match Arc::clone(&permits).try_acquire_many_owned(bytes as u32) {
-                Ok(permit) => Admission::Held(permit),
-                Err(_) => Admission::Waiting(Box::pin(permits.acquire_many_owned(bytes as u32))),
-            };
+    /// How many bytes of the frame at the front may be there before this is asked again, or `None`
+    /// while the node has no room for more. Asked before room for them is made, so that what all
+    /// connections together receive has a bound.
+    fn allowed(&mut self, cx: &mut Context<'_>, next: Option<FrameHeader>) -> Option<usize> {
+        match next {
+            Some(header) if header.kind == Kind::Request => {
+                let arriving = self.input.arriving(header);
+                match self.admission.poll(cx, &self.edge.room, arriving) {
+                    Poll::Ready(allowed) => Some(allowed),
+                    Poll::Pending => None,
+                }
+            }
+            Some(_) => Some(usize::MAX),
+            None if self.edge.room.is_plenty() => Some(limits::FRAME_BYTES_ORDINARY),
+            None => Some(limits::ARRIVING_BYTES_FREE),
         }
-        if let Admission::Waiting(wait) = &mut self.permit {
-            let Poll::Ready(permit) = wait.as_mut().poll(cx) else { return false };
-            self.permit = Admission::Held(permit.expect("the node's permits are never closed"));
-        }
-        true
     }
 
     /// Reads once; whether anything came.
-    fn fill(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
-        match self.input.poll_fill(cx, &mut self.socket) {
+    fn fill(&mut self, cx: &mut Context<'_>, allowed: usize) -> Result<bool, End> {
+        match self.input.poll_fill(cx, &mut self.socket, allowed) {
             Poll::Pending => {
                 if self.input.is_partial() && self.clock.frame_since.is_none() {
-                    self.clock.frame_since = Some(self.clock.now);
+                    let received = self.input.received_bytes();
+                    self.clock.frame_since = Some((self.clock.now, received));
                 }
                 Ok(false)
             }
             Poll::Ready(Ok(0)) => {
                 // Answers to what it changed may still be read; nobody waits for the rest.
                 self.state = State::HalfClosed;
-                self.permit = Admission::None;
+                self.admission = Admission::default();
                 self.streams.cancel_all();
                 Ok(true)
             }
@@ -400,9 +383,7 @@ impl<S: Service> Connection<S> {
         let request = Request::decode(self.input.header_bytes(header))
             .map_err(|error| malformed(format!("the header of a request: {error}")))?;
         let payload = self.input.take();
-        let Admission::Held(permit) = std::mem::replace(&mut self.permit, Admission::None) else {
-            unreachable!("a request is taken only with its permit");
-        };
+        let room = self.admission.take();
         if self.streams.is_open(header.stream) {
             return Err(malformed(format!("stream {} is open already", header.stream)));
         }
@@ -415,7 +396,7 @@ impl<S: Service> Connection<S> {
             Request { operation: Some(Operation::Subscribe(subscribe)), .. } => {
                 self.subscribe(header.stream, subscribe);
             }
-            request => self.call(header.stream, request, payload, bytes, permit),
+            request => self.call(header.stream, request, payload, bytes, room),
         }
         Ok(())
     }
@@ -426,7 +407,7 @@ impl<S: Service> Connection<S> {
         request: Request,
         payload: Bytes,
         bytes: usize,
-        permit: Permit,
+        room: Held,
     ) {
         let started = Instant::now();
         if let Some(error) = self.refuse(&request) {
@@ -436,11 +417,8 @@ impl<S: Service> Connection<S> {
         match self.edge.service().call(&self.session, request, payload) {
             Pending::Ready(answer) => self.respond(stream, answer, started),
             Pending::Later(answer) => {
-                let weight = if is_reading {
-                    Weight::Reading
-                } else {
-                    Weight::Changing { bytes, permit: Some(permit) }
-                };
+                let weight =
+                    if is_reading { Weight::Reading } else { Weight::Changing { bytes, room } };
                 self.streams.wait_for(stream, answer, weight, started);
             }
         }
@@ -561,13 +539,17 @@ impl<S: Service> Connection<S> {
         self.edge.settings().idle_timeout
     }
 
-    /// When the frame that is arriving must be there.
+    /// When more of the frame that is arriving must be there. Who announces much and sends little
+    /// gets no more time for it.
     fn frame_deadline(&self) -> Option<Instant> {
-        let since = self.clock.frame_since?;
-        let bytes = self.input.announced_bytes();
-        let seconds = bytes / limits::FRAME_ARRIVAL_BYTES_PER_SECOND_MIN;
-        let allowed = limits::FRAME_ARRIVAL_MS_MAX + 1_000 * seconds as u64;
-        Some(since + Duration::from_millis(allowed))
+        let (since, before) = self.clock.frame_since?;
+        let came = self.input.received_bytes().saturating_sub(before) as u64;
+        let patience_ms = match self.admission.holds_reserve() {
+            true => limits::FRAME_ARRIVAL_RESERVE_MS_MAX,
+            false => limits::FRAME_ARRIVAL_MS_MAX,
+        };
+        let earned_ms = 1_000 * came / limits::FRAME_ARRIVAL_BYTES_PER_SECOND_MIN as u64;
+        Some(since + Duration::from_millis(patience_ms + earned_ms))
     }
 
     fn next_deadline(&self) -> Instant {
@@ -587,9 +569,9 @@ impl<S: Service> Connection<S> {
 
     /// Says the last words and closes.
     async fn close(mut self, end: End) {
-        // Nobody waits for these any more, and their permits are others' turn.
+        // Nobody waits for these any more, and their room is others' turn.
         self.streams = Streams::default();
-        self.permit = Admission::None;
+        self.admission = Admission::default();
         match end {
             End::Finished => {}
             End::Failed(OutputError::Socket(error)) => {

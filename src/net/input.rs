@@ -1,9 +1,9 @@
 //! The receiving half of a native connection: one reused buffer in which frames arrive, from which
 //! their payloads are cut without copying. Knows lengths and limits, not what the frames mean.
 //!
-//! The buffer grows with what is really received, not with what is announced, except for the one
-//! frame whose length was checked and, if it is a request, covered by a permit of the node. It is
-//! given back when the connection falls idle, so that thousands of quiet connections cost little.
+//! The buffer grows with what is really received, not with what is announced; only a frame of
+//! ordinary size gets all of its room at once. It is given back when the connection falls idle, so
+//! that thousands of quiet connections cost little.
 
 use std::io;
 use std::task::{Context, Poll, ready};
@@ -11,6 +11,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf as _, Bytes, BytesMut};
 
 use super::socket::Socket;
+use crate::limits;
 use crate::protocol::native::frame::{FRAME_PREFIX_BYTES, FrameError, FrameHeader, FrameLimits};
 
 /// Room made for the first bytes after a pause.
@@ -18,7 +19,24 @@ const READ_BYTES_MIN: usize = 4 * 1024;
 /// Room made once reads fill what they are given. Larger frames get exactly their own.
 const READ_BYTES_MAX: usize = 64 * 1024;
 /// A buffer up to this size is kept for the next frame even if that one is smaller.
-const KEPT_BYTES_MAX: usize = 2 * 1024 * 1024;
+const KEPT_BYTES_MAX: usize = limits::FRAME_BYTES_ORDINARY;
+
+/// How far a frame has come.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Arriving {
+    /// Bytes of it that are there.
+    pub(super) received: usize,
+    /// Bytes of all of it.
+    pub(super) frame_bytes: usize,
+    /// Bytes of its protobuf header.
+    pub(super) header_bytes: usize,
+}
+
+impl Arriving {
+    pub(super) fn is_complete(&self) -> bool {
+        self.received == self.frame_bytes
+    }
+}
 
 /// Bytes on their way to become frames.
 #[derive(Debug)]
@@ -59,9 +77,15 @@ impl Input {
         !self.buffer.is_empty()
     }
 
-    /// Bytes of the frame that is arriving, as far as that is known.
-    pub(super) fn announced_bytes(&self) -> usize {
-        self.header.map_or(0, |header| header.frame_bytes())
+    /// How far the frame at the front has come.
+    pub(super) fn arriving(&self, header: FrameHeader) -> Arriving {
+        let (frame_bytes, header_bytes) = (header.frame_bytes(), header.header_bytes);
+        Arriving { received: self.buffer.len().min(frame_bytes), frame_bytes, header_bytes }
+    }
+
+    /// Bytes that are there.
+    pub(super) fn received_bytes(&self) -> usize {
+        self.buffer.len()
     }
 
     /// The protobuf header of a complete frame.
@@ -87,16 +111,18 @@ impl Input {
         }
     }
 
-    /// Reads once; how many bytes, 0 at the end of the stream.
+    /// Reads once; how many bytes, 0 at the end of the stream. Of the frame at the front no more
+    /// than `allowed` bytes are read.
     pub(super) fn poll_fill(
         &mut self,
         cx: &mut Context<'_>,
         socket: &mut Socket,
+        allowed: usize,
     ) -> Poll<io::Result<usize>> {
         if self.buffer.capacity() == 0 {
             ready!(socket.poll_readable(cx))?;
         }
-        let bytes_max = self.make_room();
+        let bytes_max = self.make_room(allowed);
         let spare = self.buffer.capacity() - self.buffer.len();
         let read = ready!(socket.poll_read(cx, &mut self.buffer, bytes_max))?;
         if read == spare && self.header.is_none() {
@@ -116,20 +142,27 @@ impl Input {
 
     /// Makes room for the next read and returns how much of it to use. A large frame is read to its
     /// end and no further: what came behind it would have to be moved out of its buffer.
-    fn make_room(&mut self) -> usize {
-        let missing = self.header.map_or(0, |header| header.frame_bytes() - self.buffer.len());
+    fn make_room(&mut self, allowed: usize) -> usize {
+        let len = self.buffer.len();
+        let frame_bytes = self.header.map_or(0, |header| header.frame_bytes());
+        let missing = frame_bytes.saturating_sub(len);
+        let left = allowed.saturating_sub(len);
+        assert!(left > 0, "reading goes on only as far as it is allowed");
         if missing >= READ_BYTES_MAX {
-            self.buffer.reserve(missing);
-            return missing;
+            let whole = frame_bytes <= limits::FRAME_BYTES_ORDINARY;
+            self.buffer.reserve(if whole { missing } else { missing.min(left) });
+            return missing.min(left);
         }
-        if self.buffer.capacity() - self.buffer.len() < missing.max(FRAME_PREFIX_BYTES) {
-            let expected = if self.buffer.is_empty() && self.expected_bytes <= KEPT_BYTES_MAX {
+        if self.buffer.capacity() - len < missing.max(FRAME_PREFIX_BYTES) {
+            let expected = if len == 0 && self.expected_bytes <= KEPT_BYTES_MAX {
                 self.expected_bytes
             } else {
                 0
             };
             self.buffer.reserve(missing.max(self.read_bytes).max(expected));
         }
-        self.buffer.capacity() - self.buffer.len()
+        // Behind a frame that may arrive whole the next ones may as well.
+        let room = self.buffer.capacity() - len;
+        if allowed < frame_bytes || self.header.is_none() { room.min(left) } else { room }
     }
 }

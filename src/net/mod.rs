@@ -6,6 +6,7 @@
 //! bound in `limits`; past a bound the connection stops reading, and the peer's own socket makes it
 //! wait.
 
+mod admission;
 mod connection;
 pub mod executor;
 mod handshake;
@@ -30,13 +31,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::net::UnixStream;
-use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 pub(crate) use self::socket::Socket;
 pub(crate) use self::stop::Stop;
 
+use self::admission::Room;
 use self::service::{Peer, Service, Session};
 use crate::limits;
 use crate::protocol::native::message::Response;
@@ -83,9 +84,7 @@ pub struct Edge<S> {
     service: Arc<S>,
     telemetry: Arc<Telemetry>,
     settings: Settings,
-    /// One permit per byte of a request under way. Waiting for permits is first come, first served,
-    /// so large requests are not starved by small ones.
-    permits: Arc<Semaphore>,
+    room: Room,
     stop: Stop,
     quiet: Quiet,
     sessions: AtomicU64,
@@ -97,12 +96,11 @@ impl<S: Service> Edge<S> {
     #[must_use]
     pub fn new(service: Arc<S>, telemetry: Arc<Telemetry>, settings: Settings) -> Arc<Edge<S>> {
         telemetry.protected_mode.set(i64::from(settings.protected_mode));
-        let permits = settings.pending_bytes_max.clamp(connection::PERMITS_MIN, u32::MAX as usize);
         Arc::new(Edge {
             service,
             telemetry,
+            room: Room::new(settings.pending_bytes_max),
             settings,
-            permits: Arc::new(Semaphore::new(permits)),
             stop: Stop::default(),
             quiet: Quiet::default(),
             sessions: AtomicU64::new(0),

@@ -1,4 +1,4 @@
-//! The one seam between the edge and the broker. The edge owns sockets, frames, credit, permits and
+//! The one seam between the edge and the broker. The edge owns sockets, frames, credit, room and
 //! deadlines of the transport; behind [`Service`] lie topics, partitions and what a request means.
 //! Neither side sees more of the other than this file.
 //!
@@ -6,7 +6,7 @@
 //! * the frame was complete and within its limits, and its header decoded;
 //! * `call` runs in the order in which the requests of one connection arrived;
 //! * not more than `CONNECTION_IN_FLIGHT_MAX` answers and `CONNECTION_STREAMS_MAX` feeds of one
-//!   connection are outstanding, and the payload's bytes are covered by a permit of the node until
+//!   connection are outstanding, and the payload's bytes are covered by room of the node until
 //!   the answer is given;
 //! * dropping a future or a feed is how it learns that nobody waits for the answer any more (the
 //!   connection is gone, the stream was cancelled); a request that was started may still happen.

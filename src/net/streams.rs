@@ -13,9 +13,9 @@ use std::task::{Context, Poll};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use futures_util::task::AtomicWaker;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
+use super::admission::Held;
 use super::service::{Answer, Feed, Next, NextData};
 use crate::protocol::native::credit::Credit;
 use crate::protocol::native::frame::StreamId;
@@ -50,7 +50,7 @@ pub(super) enum Weight {
         /// Bytes of its frame.
         bytes: usize,
         /// Returned to the node when it is answered.
-        permit: Option<OwnedSemaphorePermit>,
+        room: Held,
     },
 }
 
@@ -103,20 +103,20 @@ impl Streams {
         weight: Weight,
         started: Instant,
     ) {
-        let (cancel, bytes, permit) = match weight {
+        let (cancel, bytes, room) = match weight {
             Weight::Reading => {
                 self.long += 1;
-                (Some(Arc::default()), 0, None)
+                (Some(Arc::default()), 0, Held::default())
             }
-            Weight::Changing { bytes, permit } => {
+            Weight::Changing { bytes, room } => {
                 self.in_flight += 1;
                 self.in_flight_bytes += bytes;
-                (None, bytes, permit)
+                (None, bytes, room)
             }
         };
         let before = self.open.insert(stream, Open::Request { cancel: cancel.clone() });
         assert!(before.is_none(), "a stream is opened once");
-        let work = Work::Request { answer, started, bytes, _permit: permit };
+        let work = Work::Request { answer, started, bytes, _room: room };
         self.waiting.push(Waiting { stream, cancel, work });
     }
 
@@ -267,7 +267,7 @@ enum Work {
         started: Instant,
         bytes: usize,
         /// Held while the future is.
-        _permit: Option<OwnedSemaphorePermit>,
+        _room: Held,
     },
     Feed(NextData),
 }

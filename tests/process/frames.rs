@@ -110,6 +110,38 @@ async fn row_1_impossible_lengths_close_at_once() {
     drop(waiting);
 }
 
+/// Row 2: five that announce the largest frame and send nothing, or only its beginning, together
+/// want all the memory there is for requests; a sixth does not wait for them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn row_2_stalled_giants_hold_up_nobody() {
+    let victim = Victim::new().await;
+    let produce = Request {
+        timeout_ms: 1_000,
+        client_id: String::new(),
+        operation: Some(Produce { partitions: Vec::new(), acks: -1 }.into()),
+    };
+    let mut head = frame(1, &produce, &[]);
+    head[..4].copy_from_slice(&(limits::FRAME_BYTES_MAX as u32).to_be_bytes());
+    let giants: Vec<Wire> = [0, 0, 0, 0, 0, 1 << 20, 1 << 20, 1 << 20, 1 << 20, 1 << 20]
+        .map(|sent| {
+            let mut wire = victim.wire();
+            wire.send(&head);
+            wire.send(&vec![7; sent]);
+            wire
+        })
+        .into();
+    let begun = Instant::now();
+    let honest = victim.broker.client().await;
+    create_topic(&honest, "honest", 1, &[("max.message.bytes", (40 << 20).to_string())]).await;
+    for bytes in [10, 1 << 20, 30 << 20] {
+        append(&honest, "honest", 0, batch(&[&vec![1; bytes]])).await.expect("taken");
+    }
+    let giant = limits::FRAME_ARRIVAL_MS_MAX;
+    assert!(begun.elapsed() < Duration::from_millis(giant), "it waited for them");
+    victim.assert_unharmed(256 * MIB).await;
+    drop(giants);
+}
+
 /// The slowest test there is, because the deadlines are real; it waits for all at once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rows_2_and_3_silence_and_drips_end_at_their_deadlines() {

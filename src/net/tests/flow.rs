@@ -153,22 +153,76 @@ async fn a_waiting_fetch_can_be_cancelled_and_a_produce_can_not() {
 }
 
 #[tokio::test]
-async fn without_permits_of_the_node_requests_wait_and_pings_behind_them_too() {
+async fn without_room_in_the_node_requests_wait_and_pings_behind_them_too() {
     let edge = edge();
     let mut client = connect(&edge).await;
-    let all = edge.permits.available_permits() as u32;
-    let held = Arc::clone(&edge.permits).acquire_many_owned(all).await.expect("open");
+    let all = edge.room.free_bytes();
+    let held = edge.room.take_all();
     client.request(1, produce("ready"), b"x").await;
     client.is_silent().await;
     drop(held);
     assert_eq!(client.frame().await.stream, 1);
     client.request(2, produce("later"), b"x").await;
     settle().await;
-    assert!(edge.permits.available_permits() < all as usize, "held while it is under way");
+    assert!(edge.room.free_bytes() < all, "held while it is under way");
     edge.service.release.add_permits(1);
     client.frame().await;
     settle().await;
-    assert_eq!(edge.permits.available_permits(), all as usize);
+    assert_eq!(edge.room.free_bytes(), all);
+}
+
+/// Announces the largest frame there may be and sends `sent` bytes of it.
+async fn giant(edge: &Arc<Edge<Fake>>, sent: usize) -> Client<UnixStream> {
+    let mut client = connect(edge).await;
+    let payload = limits::FRAME_BYTES_MAX - 1_000;
+    let mut bytes = BytesMut::new();
+    frame::put_frame(&mut bytes, Kind::Request, StreamId(1), &produce("ready"), payload);
+    client.send(&bytes).await;
+    client.send(&vec![7; sent]).await;
+    client
+}
+
+/// What was announced and does not come is nobody else's problem.
+#[tokio::test]
+async fn stalled_giants_hold_up_nobody() {
+    let edge = edge();
+    let all = edge.room.free_bytes();
+    let mut giants = Vec::new();
+    for sent in [0, 0, 0, 0, 0, 100_000, 100_000, 100_000, 100_000, 100_000] {
+        giants.push(giant(&edge, sent).await);
+    }
+    settle().await;
+    let held = all - edge.room.free_bytes();
+    assert!(held <= 5 * limits::FRAME_BYTES_ORDINARY, "{held} bytes for nothing");
+    let mut honest = connect(&edge).await;
+    for (stream, bytes) in [(1, 10), (2, 1 << 20), (3, 20 << 20)] {
+        honest.request(stream, produce("ready"), &vec![1; bytes]).await;
+        assert_eq!(honest.frame().await.stream, stream);
+    }
+    // And who goes on after all is served as well.
+    let mut late = giants.pop().expect("a giant");
+    late.send(&vec![7; limits::FRAME_BYTES_MAX - 1_000 - 100_000]).await;
+    assert_eq!(late.frame().await.stream, 1);
+}
+
+/// Even when the room is full of what really came, one after the other gets through, and who holds
+/// the last of it without using it loses it soon.
+#[tokio::test(start_paused = true)]
+async fn a_full_room_is_passed_through_one_by_one_and_the_slow_lose_their_place() {
+    let edge = edge();
+    let mut full = edge.room.take_all();
+    full.give_back_reserve();
+    let begun = tokio::time::Instant::now();
+    let mut stalled = giant(&edge, 100_000).await;
+    settle().await;
+    let mut honest = connect(&edge).await;
+    honest.request(1, produce("ready"), &vec![1; 1 << 20]).await;
+    assert_eq!(honest.frame().await.stream, 1);
+    let reserve = Duration::from_millis(limits::FRAME_ARRIVAL_RESERVE_MS_MAX);
+    assert!(begun.elapsed() >= reserve && begun.elapsed() < reserve + 3 * SECOND);
+    assert_eq!(stalled.refused().await.error_code(), Some(ErrorCode::RequestTimedOut));
+    assert_eq!(rejections(&edge, Reason::SlowBody), 1);
+    drop(full);
 }
 
 #[tokio::test(start_paused = true)]
