@@ -18,6 +18,9 @@ pub const BATCH_RECORDS_MAX: usize = 1 << 20;
 pub const DECOMPRESSED_BYTES_FLOOR: usize = 64 * MIB;
 /// Beyond the floor a batch may expand by this factor.
 pub const DECOMPRESSED_FACTOR: usize = 4;
+/// Bytes that all batches which are being decompressed in this process may expand to together,
+/// beyond [`SCRATCH_BYTES_KEPT`] for each. Past it a batch is refused as one that may come again.
+pub const NODE_EXPANSION_BYTES_MAX: usize = 256 * MIB;
 /// Largest zstd window accepted, as its base-2 logarithm: 8 MiB, what every zstd level below
 /// `--long` uses. A frame that declares more is refused before anything is allocated for it.
 pub const ZSTD_WINDOW_LOG_MAX: u32 = 23;
@@ -158,3 +161,4 @@ const _: () = assert!(PARTITION_PENDING_BYTES_MAX >= FRAME_BYTES_MAX);
 const _: () = assert!(NODE_PENDING_BYTES_MAX >= PARTITION_PENDING_BYTES_MAX);
 const _: () = assert!(SHARD_DRAIN_MAX < MAILBOX_COMMANDS_MAX);
 const _: () = assert!(DECOMPRESSED_BYTES_FLOOR >= BATCH_BYTES_DEFAULT);
+const _: () = assert!(DECOMPRESSED_FACTOR * BATCH_BYTES_MAX <= NODE_EXPANSION_BYTES_MAX);

@@ -17,6 +17,7 @@ pub fn of_batch(error: &BatchError, topic: &str, limit: usize) -> Error {
         BatchError::Magic(_) => ErrorCode::UnsupportedForMessageFormat,
         BatchError::Codec(_) => ErrorCode::UnsupportedCompressionType,
         BatchError::Timestamp(_) | BatchError::TimestampType => ErrorCode::InvalidTimestamp,
+        BatchError::Crowded => ErrorCode::Overloaded,
         BatchError::Invalid(_)
         | BatchError::Record { .. }
         | BatchError::Decompress(_)

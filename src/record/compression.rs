@@ -10,8 +10,8 @@ use std::io::{self, BufRead, Read, Write};
 use std::str::FromStr;
 
 use super::BatchError;
+use super::expansion::{Output, PIECE_BYTES, Problem};
 use crate::limits;
-use crate::planted::{self, Bug};
 
 /// How the records of a batch are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -101,7 +101,7 @@ impl Compression {
         cap: usize,
         out: &mut Vec<u8>,
     ) -> Result<(), BatchError> {
-        self.decompress_with(&mut Contexts::default(), input, cap, out)
+        self.decompress_with(&mut Contexts::default(), input, Output::new(out, cap, None))
     }
 
     /// As [`decompress_into`](Compression::decompress_into), with contexts from earlier streams.
@@ -109,20 +109,19 @@ impl Compression {
         self,
         contexts: &mut Contexts,
         input: &[u8],
-        cap: usize,
-        out: &mut Vec<u8>,
+        mut output: Output<'_>,
     ) -> Result<(), BatchError> {
-        let cap = if planted::is(Bug::DecompressWithoutCap) { usize::MAX } else { cap };
-        out.clear();
+        let out = &mut output;
         let done = match self {
-            Compression::None => append(input, cap, out),
-            Compression::Gzip => drain(flate2::bufread::MultiGzDecoder::new(input), cap, out),
-            Compression::Snappy => xerial::decompress(input, cap, out),
-            Compression::Lz4 => decompress_lz4(input, cap, out),
-            Compression::Zstd => decompress_zstd(contexts, input, cap, out),
+            Compression::None => out.append(input),
+            Compression::Gzip => drain(flate2::bufread::MultiGzDecoder::new(input), out),
+            Compression::Snappy => xerial::decompress(input, out),
+            Compression::Lz4 => decompress_lz4(input, out),
+            Compression::Zstd => decompress_zstd(contexts, input, out),
         };
         done.map_err(|problem| match problem {
-            Problem::Cap => BatchError::Expansion { limit: cap },
+            Problem::Cap => BatchError::Expansion { limit: out.cap() },
+            Problem::Crowded => BatchError::Crowded,
             Problem::Damaged => BatchError::Decompress(self),
         })
     }
@@ -162,36 +161,18 @@ impl Contexts {
     }
 }
 
-/// Most bytes that `compressed` bytes of a batch may expand to.
-#[must_use]
-pub(super) fn expansion_max(compressed: usize) -> usize {
-    compressed.saturating_mul(limits::DECOMPRESSED_FACTOR).max(limits::DECOMPRESSED_BYTES_FLOOR)
-}
-
-/// Why a stream was given up.
-enum Problem {
-    Cap,
-    Damaged,
-}
-
-impl From<io::Error> for Problem {
-    fn from(_: io::Error) -> Problem {
-        Problem::Damaged
+fn drain(mut reader: impl Read, out: &mut Output<'_>) -> Result<(), Problem> {
+    loop {
+        // One byte more than is allowed tells a stream that ends at the cap from one that goes on.
+        let piece = out.left().saturating_add(1).min(PIECE_BYTES);
+        let read = reader.by_ref().take(piece as u64).read_to_end(out.room_for(piece)?)?;
+        if out.is_beyond() {
+            return Err(Problem::Cap);
+        }
+        if read < piece {
+            return Ok(());
+        }
     }
-}
-
-fn append(piece: &[u8], cap: usize, out: &mut Vec<u8>) -> Result<(), Problem> {
-    if piece.len() > cap.saturating_sub(out.len()) {
-        return Err(Problem::Cap);
-    }
-    out.extend_from_slice(piece);
-    Ok(())
-}
-
-fn drain(reader: impl Read, cap: usize, out: &mut Vec<u8>) -> Result<(), Problem> {
-    // One byte more than is allowed tells a stream that ends at the cap from one that goes on.
-    reader.take(cap as u64 + 1).read_to_end(out)?;
-    if out.len() > cap { Err(Problem::Cap) } else { Ok(()) }
 }
 
 fn compress_gzip(level: Option<i32>, input: &[u8], out: &mut Vec<u8>) {
@@ -209,7 +190,7 @@ fn compress_lz4(input: &[u8], out: &mut Vec<u8>) {
     encoder.finish().expect("writing to memory does not fail");
 }
 
-fn decompress_lz4(input: &[u8], cap: usize, out: &mut Vec<u8>) -> Result<(), Problem> {
+fn decompress_lz4(input: &[u8], out: &mut Output<'_>) -> Result<(), Problem> {
     const MAGIC: [u8; 4] = 0x184D_2204_u32.to_le_bytes();
     if !input.starts_with(&MAGIC) {
         return Err(Problem::Damaged);
@@ -221,7 +202,7 @@ fn decompress_lz4(input: &[u8], cap: usize, out: &mut Vec<u8>) -> Result<(), Pro
         if piece.is_empty() {
             break;
         }
-        append(piece, cap, out)?;
+        out.append(piece)?;
         let length = piece.len();
         decoder.consume(length);
     }
@@ -260,8 +241,7 @@ fn compress_zstd(level: Option<i32>, input: &[u8], out: &mut Vec<u8>) {
 fn decompress_zstd(
     contexts: &mut Contexts,
     input: &[u8],
-    cap: usize,
-    out: &mut Vec<u8>,
+    out: &mut Output<'_>,
 ) -> Result<(), Problem> {
     if input.is_empty() {
         return Err(Problem::Damaged);
@@ -272,14 +252,14 @@ fn decompress_zstd(
     let context = contexts.zstd.as_mut().ok_or(Problem::Damaged)?;
     let mut decoder = zstd::stream::read::Decoder::with_context(input, context);
     decoder.window_log_max(limits::ZSTD_WINDOW_LOG_MAX)?;
-    drain(decoder, cap, out)
+    drain(decoder, out)
 }
 
 /// Snappy as Kafka frames it, after xerial's snappy-java: sixteen bytes of header, then blocks of a
 /// big-endian length and that many bytes of raw snappy. A header may turn up again where a block
 /// could, which is how concatenated streams look.
 mod xerial {
-    use super::Problem;
+    use super::{Output, Problem};
 
     const HEADER: [u8; 16] = *b"\x82SNAPPY\0\0\0\0\x01\0\0\0\x01";
     const MAGIC: &[u8] = HEADER.split_at(8).0;
@@ -298,9 +278,9 @@ mod xerial {
         }
     }
 
-    pub(super) fn decompress(input: &[u8], cap: usize, out: &mut Vec<u8>) -> Result<(), Problem> {
+    pub(super) fn decompress(input: &[u8], out: &mut Output<'_>) -> Result<(), Problem> {
         if !input.starts_with(MAGIC) {
-            return expand(input, cap, out);
+            return expand(input, out);
         }
         let mut rest = input;
         while !rest.is_empty() {
@@ -311,20 +291,21 @@ mod xerial {
             let (length, after) = rest.split_first_chunk().ok_or(Problem::Damaged)?;
             let length = u32::from_be_bytes(*length) as usize;
             let (block, after) = after.split_at_checked(length).ok_or(Problem::Damaged)?;
-            expand(block, cap, out)?;
+            expand(block, out)?;
             rest = after;
         }
         Ok(())
     }
 
-    fn expand(block: &[u8], cap: usize, out: &mut Vec<u8>) -> Result<(), Problem> {
+    fn expand(block: &[u8], out: &mut Output<'_>) -> Result<(), Problem> {
         let declared = snap::raw::decompress_len(block).map_err(|_| Problem::Damaged)?;
-        if declared > cap.saturating_sub(out.len()) {
+        if declared > out.left() {
             return Err(Problem::Cap);
         }
         if declared > block.len().saturating_mul(EXPANSION) {
             return Err(Problem::Damaged);
         }
+        let out = out.room_for(declared)?;
         let at = out.len();
         out.resize(at + declared, 0);
         let mut decoder = snap::raw::Decoder::new();

@@ -57,6 +57,9 @@ pub enum BatchError {
         /// The bound at which decompression stopped.
         limit: usize,
     },
+    /// Too many batches that expand much are being read at this moment. OVERLOADED.
+    #[error("too much is being decompressed at the moment; send it again")]
+    Crowded,
     /// A time stamp is outside what the topic accepts. INVALID_TIMESTAMP.
     #[error("timestamp {0} ms is outside what the topic accepts")]
     Timestamp(i64),

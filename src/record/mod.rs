@@ -46,6 +46,7 @@ mod builder;
 mod compression;
 mod control;
 mod error;
+mod expansion;
 pub mod layout;
 mod list;
 mod read;

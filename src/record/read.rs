@@ -7,7 +7,8 @@ use std::fmt;
 use bytes::Bytes;
 
 use super::body::{self, RECORD_BYTES_MIN, Record};
-use super::compression::{Contexts, expansion_max};
+use super::compression::Contexts;
+use super::expansion::{Output, Share, expansion_max};
 use super::layout::{BatchHeader, HEADER_BYTES, attributes};
 use super::{BatchError, CheckRules, CheckedBatch, Compression};
 use crate::limits;
@@ -25,6 +26,8 @@ thread_local! {
 pub struct Scratch {
     bytes: Vec<u8>,
     contexts: Contexts,
+    /// What `bytes` holds of the bound of all.
+    share: Share,
 }
 
 impl Scratch {
@@ -48,6 +51,7 @@ impl Scratch {
         if self.bytes.capacity() > limits::SCRATCH_BYTES_KEPT {
             self.bytes = Vec::new();
         }
+        self.share.release();
         if self.contexts.size_bytes() > limits::SCRATCH_BYTES_KEPT {
             self.contexts = Contexts::default();
         }
@@ -62,9 +66,11 @@ impl Scratch {
         if compression == Compression::None || body.is_empty() {
             return Ok(body);
         }
-        let (bytes, cap) = (&mut self.bytes, expansion_max(body.len()));
-        compression.decompress_with(&mut self.contexts, body, cap, bytes)?;
-        Ok(bytes)
+        self.trim();
+        let cap = expansion_max(body.len());
+        let output = Output::new(&mut self.bytes, cap, Some(&mut self.share));
+        compression.decompress_with(&mut self.contexts, body, output)?;
+        Ok(&self.bytes)
     }
 }
 
@@ -196,8 +202,8 @@ fn expand(batch: &CheckedBatch) -> Result<Bytes, BatchError> {
     }
     let (mut expanded, cap) = (Vec::new(), expansion_max(body.len()));
     Scratch::of_thread(|scratch| {
-        let contexts = &mut scratch.contexts;
-        batch.compression().decompress_with(contexts, &body, cap, &mut expanded)
+        let output = Output::new(&mut expanded, cap, None);
+        batch.compression().decompress_with(&mut scratch.contexts, &body, output)
     })?;
     Ok(expanded.into())
 }
