@@ -4,7 +4,7 @@ use clap::Args;
 use std::io::ErrorKind;
 
 use rivvend::broker::{DirectoryError, StartError};
-use rivvend::config::{Config, LogFormat};
+use rivvend::config::Config;
 use rivvend::serve::{self, ServeError};
 use rivvend::storage::StorageError;
 use rivvend::telemetry;
@@ -39,11 +39,7 @@ pub(crate) fn run(args: &ServeArgs) -> Outcome {
 }
 
 fn start(config: &Config) -> Outcome {
-    let format = match config.log.format {
-        LogFormat::Text => telemetry::LogFormat::Text,
-        LogFormat::Json => telemetry::LogFormat::Json,
-    };
-    telemetry::start_log(format, config.log.level.as_str())
+    telemetry::start_log(config.log.format, config.log.level.as_str())
         .map_err(|error| Failure::new(Exit::Configuration, error.to_string()))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

@@ -357,9 +357,7 @@ pub(super) fn add_partitions(args: &AddPartitionsArgs) -> Outcome {
         let name = args.name.clone();
         let request = AddPartitions { name, total, validate_only: args.dry_run };
         let result = client.add_partitions(request).await;
-        let mut result = succeeded(client, &args.name, result).await?;
-        describe_result(&mut result, before);
-        result.partitions = total;
+        let result = succeeded(client, &args.name, result).await?;
         print_changed(&[changed(result)], args.output.output)?;
         Ok(Exit::Ok)
     })

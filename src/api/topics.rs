@@ -76,25 +76,37 @@ pub fn plan_delete(name: String) -> Command {
     Command::DeleteTopic { topic: TopicRef::Name(name) }
 }
 
-/// Turns the outcome of a change into the client's answer.
+/// Turns the outcome of a change into the client's answer: what the topic is then, or was before it
+/// was deleted. `before` is what it was when the change was asked for, if it was there.
 #[must_use]
-pub fn changed(name: String, outcome: Result<Reply, Error>) -> TopicResult {
+pub fn changed(name: String, before: Option<&Topic>, outcome: Result<Reply, Error>) -> TopicResult {
+    let reply = match outcome {
+        Ok(reply) => reply,
+        Err(error) => return TopicResult { error: Some(error), name, ..TopicResult::default() },
+    };
     let mut result = TopicResult { name, ..TopicResult::default() };
-    match outcome {
-        Ok(Reply::TopicCreated { id, partitions, replication_factor, warnings }) => {
+    if let Some(topic) = before {
+        result.topic_id = topic.id.as_bytes().to_vec();
+        result.partitions = topic.partitions.len() as i32;
+        result.replication_factor = i32::from(topic.replication_factor());
+    }
+    match reply {
+        Reply::TopicCreated { id, partitions, replication_factor, warnings } => {
             result.topic_id = id.as_bytes().to_vec();
             result.partitions = partitions;
             result.replication_factor = i32::from(replication_factor);
             result.warnings = warnings;
         }
-        Ok(Reply::ConfigAltered { warnings }) => result.warnings = warnings,
-        Ok(Reply::PartitionsAdded { id, total }) => {
+        Reply::ConfigAltered { warnings } => result.warnings = warnings,
+        Reply::PartitionsAdded { id, total } => {
             result.topic_id = id.as_bytes().to_vec();
             result.partitions = total;
         }
-        Ok(Reply::TopicDeleted { id, .. }) => result.topic_id = id.as_bytes().to_vec(),
-        Ok(_) => {}
-        Err(error) => result.error = Some(error),
+        Reply::TopicDeleted { id, .. } => result.topic_id = id.as_bytes().to_vec(),
+        Reply::Formed
+        | Reply::BrokerRegistered { .. }
+        | Reply::TopicsForgotten
+        | Reply::ProducerIds { .. } => unreachable!("no command about a topic is answered so"),
     }
     result
 }
@@ -261,6 +273,19 @@ mod tests {
         Ok(decision.reply)
     }
 
+    fn cluster() -> Image {
+        let mut image = Image::default();
+        apply(&mut image, Command::FormCluster { cluster_id: "test".to_owned() }).expect("new");
+        let register = Command::RegisterBroker {
+            node: NodeId(1),
+            incarnation: uuid::Uuid::from_u128(1),
+            address: String::new(),
+            rack: None,
+        };
+        apply(&mut image, register).expect("registered");
+        image
+    }
+
     fn create(image: &mut Image, name: &str, partitions: i32) -> Result<Reply, Error> {
         let topic = NewTopic {
             name: name.to_owned(),
@@ -277,15 +302,7 @@ mod tests {
     /// named.
     #[test]
     fn more_partitions_than_the_cluster_may_have_are_refused_by_policy() {
-        let mut image = Image::default();
-        apply(&mut image, Command::FormCluster { cluster_id: "test".to_owned() }).expect("new");
-        let register = Command::RegisterBroker {
-            node: NodeId(1),
-            incarnation: uuid::Uuid::from_u128(1),
-            address: String::new(),
-            rack: None,
-        };
-        apply(&mut image, register).expect("registered");
+        let mut image = cluster();
         create(&mut image, "one", 100_000).expect("within");
         create(&mut image, "two", 99_999).expect("within");
         let error = create(&mut image, "three", 2).expect_err("one too many");
@@ -295,5 +312,39 @@ mod tests {
         let more = AddPartitions { name: "two".to_owned(), total: 100_000, validate_only: false };
         let error = apply(&mut image, plan_add_partitions(&more)).expect_err("one too many");
         assert_eq!(error.error_code(), Some(ErrorCode::PolicyViolation));
+    }
+
+    #[test]
+    fn an_answer_says_what_the_topic_is_now_or_was_before_it_went() {
+        let mut image = cluster();
+        let created = create(&mut image, "one", 3).expect("created");
+        let id = image.topic("one").expect("there").id.as_bytes().to_vec();
+        let commands: [(Command, i32); 3] = [
+            (
+                plan_alter(&AlterTopic { name: "one".into(), ..Default::default() }).expect("none"),
+                3,
+            ),
+            (
+                plan_add_partitions(&AddPartitions {
+                    name: "one".into(),
+                    total: 5,
+                    ..Default::default()
+                }),
+                5,
+            ),
+            (plan_delete("one".to_owned()), 5),
+        ];
+        let check = |result: TopicResult, partitions| {
+            assert_eq!((result.error, &result.topic_id), (None, &id));
+            assert_eq!((result.partitions, result.replication_factor), (partitions, 1));
+        };
+        check(changed("one".to_owned(), None, Ok(created)), 3);
+        for (command, partitions) in commands {
+            let before = image.topic("one").cloned();
+            let reply = apply(&mut image, command);
+            check(changed("one".to_owned(), before.as_deref(), reply), partitions);
+        }
+        let failed = changed("one".to_owned(), None, apply(&mut image, plan_delete("one".into())));
+        assert!(failed.error.is_some() && failed.topic_id.is_empty());
     }
 }

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use super::declare::{Key, declare_keys};
 use super::problem::Origin;
-use super::value::{Address, Limit, LogFormat, LogLevel, Size, Value};
+use super::value::{Address, Limit, LogLevel, Size, Value};
 use crate::limits;
+use crate::telemetry::LogFormat;
 use crate::types::{Durability, NodeId};
 
 const KIB: u64 = 1 << 10;

@@ -17,7 +17,7 @@ use std::path::PathBuf;
 pub use declare::Key;
 pub use keys::{Cluster, Config, KEYS, Log, Partitioner, SECTIONS, Server, Storage, Topic};
 pub use problem::{Origin, Problem, Problems, did_you_mean};
-pub use value::{Address, Limit, LogFormat, LogLevel, Size, Value};
+pub use value::{Address, Limit, LogLevel, Size, Value};
 
 /// Variables with our prefix that are not configuration keys.
 const OTHER_VARIABLES: &[&str] = &["RIVVEN_CONFIG", "RIVVEN_SERVER"];

@@ -10,7 +10,7 @@ use super::{failed, timed_out};
 use crate::api::{error, offsets, topics};
 use crate::broker::Node;
 use crate::limits;
-use crate::metadata::{Command, Reply, decide};
+use crate::metadata::{Command, Reply, Topic, decide};
 use crate::protocol::error::ErrorCode;
 use crate::protocol::native::message::request::Operation;
 use crate::protocol::native::message::{
@@ -152,33 +152,42 @@ async fn create(node: &Node, topic: NewTopic, validate_only: bool) -> Result<Rep
     change(node, command, validate_only).await
 }
 
+/// What a topic is at the moment.
+fn topic(node: &Node, name: &str) -> Option<Arc<Topic>> {
+    node.view().image().topic(name).map(Arc::clone)
+}
+
 async fn create_topics(node: &Node, request: CreateTopics) -> CreateTopicsResult {
     let mut results = Vec::with_capacity(request.topics.len());
     for topic in request.topics {
         let name = topic.name.clone();
-        results.push(topics::changed(name, create(node, topic, request.validate_only).await));
+        let outcome = create(node, topic, request.validate_only).await;
+        results.push(topics::changed(name, None, outcome));
     }
     CreateTopicsResult { topics: results }
 }
 
 async fn alter_topic(node: &Node, request: AlterTopic) -> Result<AlterTopicResult, Error> {
     let command = topics::plan_alter(&request)?;
+    let before = topic(node, &request.name);
     let outcome = change(node, command, request.validate_only).await;
-    Ok(AlterTopicResult { topic: Some(topics::changed(request.name, outcome)) })
+    Ok(AlterTopicResult { topic: Some(topics::changed(request.name, before.as_deref(), outcome)) })
 }
 
 async fn add_partitions(node: &Node, request: AddPartitions) -> AddPartitionsResult {
     let command = topics::plan_add_partitions(&request);
+    let before = topic(node, &request.name);
     let outcome = change(node, command, request.validate_only).await;
-    AddPartitionsResult { topic: Some(topics::changed(request.name, outcome)) }
+    AddPartitionsResult { topic: Some(topics::changed(request.name, before.as_deref(), outcome)) }
 }
 
 async fn delete_topics(node: &Node, request: DeleteTopics) -> DeleteTopicsResult {
     let mut results = Vec::with_capacity(request.names.len());
     for name in request.names {
         let command = topics::plan_delete(name.clone());
+        let before = topic(node, &name);
         let outcome = change(node, command, request.validate_only).await;
-        results.push(topics::changed(name, outcome));
+        results.push(topics::changed(name, before.as_deref(), outcome));
     }
     DeleteTopicsResult { topics: results }
 }

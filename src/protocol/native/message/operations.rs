@@ -327,10 +327,10 @@ messages! {
         /// Name.
         #[prost(string, tag = "2")]
         pub name: String,
-        /// Sixteen bytes that name the topic for ever.
+        /// Sixteen bytes that name the topic for ever; like the numbers unset if it failed.
         #[prost(bytes = "vec", tag = "3")]
         pub topic_id: Vec<u8>,
-        /// The partitions.
+        /// Partitions the topic has now, or had before it was deleted.
         #[prost(int32, tag = "4")]
         pub partitions: i32,
         /// Replicas of each partition.
