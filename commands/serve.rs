@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 
 use rivvend::broker::{DirectoryError, StartError};
 use rivvend::config::Config;
-use rivvend::serve::{self, ServeError};
+use rivvend::serve::{self, Reload, ServeError};
 use rivvend::storage::StorageError;
 use rivvend::telemetry;
 
@@ -35,17 +35,18 @@ pub(crate) fn run(args: &ServeArgs) -> Outcome {
         return Err(Failure::new(Exit::Configuration, message));
     }
     let config = args.settings.load()?;
-    start(&config)
+    let load = || args.settings.load().map_err(|failure| failure.to_string());
+    start(&config, &load)
 }
 
-fn start(config: &Config) -> Outcome {
-    telemetry::start_log(config.log.format, config.log.level.as_str())
+fn start(config: &Config, load: &(dyn Fn() -> Result<Config, String> + Sync)) -> Outcome {
+    let log = telemetry::start_log(config.log.format, config.log.level.as_str())
         .map_err(|error| Failure::new(Exit::Configuration, error.to_string()))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::new(Exit::Storage, format!("no threads: {error}")))?;
-    let served = runtime.block_on(serve::serve(config));
+    let served = runtime.block_on(serve::serve(config, Reload { load, log: &log }));
     // Whatever a second signal left behind must not hold up the exit.
     runtime.shutdown_background();
     served.map(|()| Exit::Ok).map_err(|error| Failure::new(exit_of(&error), error.to_string()))

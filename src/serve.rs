@@ -1,6 +1,8 @@
 //! A server process from configuration to exit: what opens when, what an operator is told, how it
 //! stops. And the same node without sockets, for commands that work on a data directory themselves.
 
+mod reload;
+
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -9,8 +11,9 @@ use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use self::reload::Reloader;
 use crate::api::Sticky;
-use crate::broker::{self, Mode, Node, NodeOptions, StartError};
+use crate::broker::{self, Mode, Node, NodeOptions, StartError, TopicPolicy};
 use crate::config::Config;
 use crate::limits;
 use crate::metadata::config::{BrokerDefaults, ConfigError};
@@ -21,6 +24,8 @@ use crate::storage::file::FileDisk;
 use crate::storage::platform::{FilesystemKind, filesystem_kind, raise_open_files};
 use crate::storage::{Disk, StorageError};
 use crate::telemetry::Telemetry;
+
+pub use self::reload::Reload;
 
 /// How long clients may take to see their last answers when the broker stops.
 const GRACE: Duration = Duration::from_secs(2);
@@ -52,13 +57,14 @@ pub enum ServeError {
     System(#[from] std::io::Error),
 }
 
-/// Serves until a signal says stop.
+/// Serves until a signal says stop; on SIGHUP the configuration is read again.
 ///
 /// # Errors
 /// When the server does not start or does not stop cleanly.
-pub async fn serve(config: &Config) -> Result<(), ServeError> {
+pub async fn serve(config: &Config, reload: Reload<'_>) -> Result<(), ServeError> {
     let begun = Instant::now();
     let mut signals = Signals::listen()?;
+    let mut hangups = signal(SignalKind::hangup())?;
     let telemetry = Arc::new(Telemetry::default());
     let executor = Executor::new(Arc::clone(&telemetry));
     // HTTP is there before anything is recovered, to tell how far that is.
@@ -86,9 +92,13 @@ pub async fn serve(config: &Config) -> Result<(), ServeError> {
         "ready"
     );
     notify(systemd::State::Ready);
-    tokio::select! {
-        () = signals.wait() => {}
-        failure = node.failure() => return Err(ServeError::Start(StartError::Failed(failure))),
+    let mut reloader = Reloader::new(config, reload);
+    loop {
+        tokio::select! {
+            () = signals.wait() => break,
+            _ = hangups.recv() => reloader.reload(&node, &telemetry),
+            failure = node.failure() => return Err(ServeError::Start(StartError::Failed(failure))),
+        }
     }
     notify(systemd::State::Stopping);
     stop(&mut signals, &edge, listeners, &node).await
@@ -209,9 +219,7 @@ fn options(
             .advertised_address
             .as_ref()
             .map_or_else(String::new, |a| a.to_string()),
-        topic_defaults: topic_defaults(config).map_err(ServeError::Defaults)?,
-        auto_create_topics: config.topic.auto_create_topics,
-        default_partitions: config.topic.default_partitions as i32,
+        topics: topic_policy(config).map_err(ServeError::Defaults)?,
         sticky: Sticky {
             batch_bytes: config.partitioner.batch_size.0,
             linger_ms: config.partitioner.linger_ms.as_millis() as u64,
@@ -228,9 +236,13 @@ fn disk(data_dir: &Path) -> Arc<dyn Disk> {
     Arc::new(FileDisk::new(data_dir))
 }
 
-fn topic_defaults(config: &Config) -> Result<BrokerDefaults, Vec<ConfigError>> {
+fn topic_policy(config: &Config) -> Result<TopicPolicy, Vec<ConfigError>> {
     let values = config.topic_defaults();
-    BrokerDefaults::new(values.iter().map(|(key, value)| (*key, value.as_str())))
+    Ok(TopicPolicy {
+        defaults: BrokerDefaults::new(values.iter().map(|(key, value)| (*key, value.as_str())))?,
+        auto_create: config.topic.auto_create_topics,
+        default_partitions: config.topic.default_partitions as i32,
+    })
 }
 
 async fn open_native(config: &Config) -> Result<tokio::net::TcpListener, ServeError> {
@@ -274,6 +286,7 @@ impl Signals {
         })
     }
 
+    /// Waits for one that says stop.
     async fn wait(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}

@@ -13,9 +13,9 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Registry, reload};
 
 use crate::limits::TOPIC_SERIES_MAX;
 
@@ -423,6 +423,8 @@ pub struct Telemetry {
     pub edge: EdgeMetrics,
     /// How long `fdatasync` takes.
     pub sync_seconds: Histogram,
+    /// 1 since the configuration was to be read again and could not be used.
+    pub config_reload_failed: Gauge,
     /// 1 while peers from other machines are refused because authentication is off.
     pub protected_mode: Gauge,
     /// Partition logs opened during the start.
@@ -485,6 +487,12 @@ impl Telemetry {
         self.render_recovery(&mut page);
         page.family("rivven_protected_mode", "gauge", "1 while other machines are refused.")
             .sample(&[], self.protected_mode.get());
+        page.family(
+            "rivven_config_reload_failed",
+            "gauge",
+            "1 if the last reload kept the old configuration.",
+        )
+        .sample(&[], self.config_reload_failed.get());
         page.family("rivven_sync_seconds", "histogram", "How long fdatasync takes.")
             .histogram(&[], &self.sync_seconds);
         page
@@ -608,15 +616,30 @@ pub enum LogError {
     Twice,
 }
 
+/// The log of this process, as far as it can be changed.
+#[derive(Debug)]
+pub struct Log {
+    filter: reload::Handle<EnvFilter, Registry>,
+}
+
+impl Log {
+    /// Changes what is written from now on.
+    ///
+    /// # Errors
+    /// When the level can not be read; the old one stays.
+    pub fn set_level(&self, level: &str) -> Result<(), LogError> {
+        // It fails otherwise only when the log is gone, which lives as long as the process.
+        self.filter.reload(filter(level)?).map_err(|_| LogError::Level(level.to_owned()))
+    }
+}
+
 /// Sends the log of this process to standard error. `level` is a level or a list of directives like
 /// `info,rivvend::net=debug`.
 ///
 /// # Errors
 /// When the level can not be read, or when there is a log already.
-pub fn start_log(format: LogFormat, level: &str) -> Result<(), LogError> {
-    // The consensus library tells its inner life at this level, which is noise to an operator.
-    let directives = if level == "info" { "info,openraft=error" } else { level };
-    let filter = EnvFilter::try_new(directives).map_err(|_| LogError::Level(level.to_owned()))?;
+pub fn start_log(format: LogFormat, level: &str) -> Result<Log, LogError> {
+    let (filter, handle) = reload::Layer::new(filter(level)?);
     let writer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let registry = tracing_subscriber::registry().with(filter);
     let started = match format {
@@ -625,7 +648,13 @@ pub fn start_log(format: LogFormat, level: &str) -> Result<(), LogError> {
         }
         LogFormat::Json => registry.with(writer.json().flatten_event(true)).try_init(),
     };
-    started.map_err(|_| LogError::Twice)
+    started.map(|()| Log { filter: handle }).map_err(|_| LogError::Twice)
+}
+
+fn filter(level: &str) -> Result<EnvFilter, LogError> {
+    // The consensus library tells its inner life at this level, which is noise to an operator.
+    let directives = if level == "info" { "info,openraft=error" } else { level };
+    EnvFilter::try_new(directives).map_err(|_| LogError::Level(level.to_owned()))
 }
 
 #[cfg(test)]

@@ -6,8 +6,10 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use super::directory::Mode;
-use super::node::{Node, NodeOptions, StartError};
+use super::node::{Node, NodeOptions, StartError, TopicPolicy};
 use super::partitions::topic_directory;
 use crate::log::clean::{CleanLog, CleanShutdown, Taken};
 use crate::log::frontier::{Claim, Frontier, FrontierEntries, FrontierState};
@@ -129,24 +131,34 @@ impl Housekeeper {
     }
 }
 
-/// Brings the node in line with the metadata whenever that changes.
-pub(super) async fn follow_metadata(node: Weak<Node>, quorum: Arc<dyn Quorum>) {
+/// Brings the node in line with the metadata, or with another policy, whenever those change.
+pub(super) async fn follow_metadata(
+    node: Weak<Node>,
+    quorum: Arc<dyn Quorum>,
+    mut policies: watch::Receiver<Arc<TopicPolicy>>,
+) {
     let mut versions = quorum.versions();
     // What the last process had left to remove.
     if let Some(node) = node.upgrade() {
         clean_up(&node).await;
     }
+    let mut is_policy_new = false;
     loop {
         {
             let Some(node) = node.upgrade().filter(|node| !node.is_stopping()) else { return };
             let image = quorum.image();
-            if image.version() > node.view().image().version() {
+            if is_policy_new || image.version() > node.view().image().version() {
                 follow(node, image).await;
             }
         }
-        if versions.changed().await.is_err() {
+        let (changed, is_policy) = tokio::select! {
+            changed = versions.changed() => (changed.is_ok(), false),
+            changed = policies.changed() => (changed.is_ok(), true),
+        };
+        if !changed {
             return;
         }
+        is_policy_new = is_policy;
     }
 }
 

@@ -10,4 +10,4 @@ mod partitions;
 mod space;
 
 pub use directory::{DirectoryError, Mode};
-pub use node::{Node, NodeOptions, StartError, View};
+pub use node::{Node, NodeOptions, StartError, TopicPolicy, View};

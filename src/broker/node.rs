@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
 use event_listener::Event;
+use tokio::sync::watch;
 
 use super::directory::{DataDirectory, DirectoryError, Mode};
 use super::housekeeping::{self, Housekeeper, KnownLogs};
@@ -44,12 +45,8 @@ pub struct NodeOptions {
     pub node_id: Option<NodeId>,
     /// Where clients reach it; empty when they shall use the address they connected to.
     pub address: String,
-    /// Defaults for topics from the configuration.
-    pub topic_defaults: BrokerDefaults,
-    /// Whether a topic is created when a client first names it.
-    pub auto_create_topics: bool,
-    /// Partitions of a topic that is created without a number.
-    pub default_partitions: i32,
+    /// What the configuration says about topics at first.
+    pub topics: TopicPolicy,
     /// How records without key and partition are spread.
     pub sticky: Sticky,
     /// Newest data that stays in the page cache.
@@ -62,6 +59,17 @@ pub struct NodeOptions {
     pub clock: Clock,
     /// Where things are counted.
     pub telemetry: Arc<Telemetry>,
+}
+
+/// What the configuration says about topics; it may change while the node runs.
+#[derive(Clone, Debug)]
+pub struct TopicPolicy {
+    /// Settings of topics that do not have their own.
+    pub defaults: BrokerDefaults,
+    /// Whether a topic is created when a client first names it.
+    pub auto_create: bool,
+    /// Partitions of a topic that is created without a number.
+    pub default_partitions: i32,
 }
 
 /// Why a node does not start.
@@ -103,6 +111,7 @@ pub struct Node {
     /// The newest image whose partitions this node has opened.
     image: ArcSwap<Image>,
     applied: Event,
+    topics: watch::Sender<Arc<TopicPolicy>>,
     partitions: Directory,
     shards: Arc<Shards>,
     pool: Mutex<Option<Pool>>,
@@ -140,6 +149,7 @@ impl Node {
             quorum,
             image: ArcSwap::new(Arc::clone(&image)),
             applied: Event::new(),
+            topics: watch::Sender::new(Arc::new(options.topics.clone())),
             partitions: Directory::default(),
             shards,
             pool: Mutex::new(Some(pool)),
@@ -171,7 +181,8 @@ impl Node {
         opened.expect("a panic while opening logs ends the start")?;
         if let Some(quorum) = &self.quorum {
             let (node, quorum) = (Arc::downgrade(self), Arc::clone(quorum));
-            tokio::spawn(housekeeping::follow_metadata(node.clone(), quorum));
+            let policies = self.topics.subscribe();
+            tokio::spawn(housekeeping::follow_metadata(node.clone(), quorum, policies));
             tokio::spawn(housekeeping::keep_house(node));
         }
         Ok(())
@@ -350,6 +361,17 @@ impl Node {
         &self.options
     }
 
+    /// What the configuration says about topics now.
+    #[must_use]
+    pub fn topic_policy(&self) -> Arc<TopicPolicy> {
+        Arc::clone(&self.topics.borrow())
+    }
+
+    /// Lets topics follow another policy, soon.
+    pub fn set_topic_policy(&self, policy: TopicPolicy) {
+        self.topics.send_replace(Arc::new(policy));
+    }
+
     /// The owners of partitions.
     #[must_use]
     pub fn shards(&self) -> &Shards {
@@ -380,10 +402,6 @@ impl Node {
 
     pub(super) fn telemetry(&self) -> &Telemetry {
         &self.options.telemetry
-    }
-
-    pub(super) fn topic_defaults(&self) -> &BrokerDefaults {
-        &self.options.topic_defaults
     }
 
     pub(super) fn tail_window_bytes(&self) -> u64 {

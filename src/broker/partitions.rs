@@ -67,7 +67,7 @@ impl Node {
         known: &KnownLogs,
     ) -> Result<Vec<(TopicId, Arc<TopicPartitions>)>, StartError> {
         let open = |topic: &&Arc<Topic>| {
-            let settings = image.settings(topic, self.topic_defaults());
+            let settings = image.settings(topic, &self.topic_policy().defaults);
             let handles = (0..topic.partition_count())
                 .map(|partition| {
                     self.open_partition(topic, PartitionId(partition), &settings, known)
@@ -137,7 +137,7 @@ impl Node {
         let before = self.directory().snapshot();
         let mut after = BTreeMap::new();
         for topic in image.topics() {
-            let settings = image.settings(topic, self.topic_defaults());
+            let settings = image.settings(topic, &self.topic_policy().defaults);
             let present = before.get(&topic.id);
             let partitions = match present {
                 Some(present)

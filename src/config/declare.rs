@@ -24,7 +24,7 @@ pub struct Key {
     pub range_text: fn() -> Option<(String, String)>,
     /// Short name of its environment variable, beside the long one.
     pub short_variable: Option<&'static str>,
-    /// Whether a change takes effect without a restart, once the broker reloads its configuration.
+    /// Whether a change takes effect when the broker reads its configuration again, on SIGHUP.
     pub is_dynamic: bool,
     pub(super) set: fn(&mut Config, &str) -> Result<(), String>,
     pub(super) show: fn(&Config) -> String,
@@ -35,6 +35,11 @@ impl Key {
     #[must_use]
     pub fn variable(&self) -> String {
         format!("RIVVEN_{}_{}", self.section.to_ascii_uppercase(), self.name.to_ascii_uppercase())
+    }
+
+    /// Whether two configurations have different values for it.
+    pub(super) fn differs(&self, one: &Config, other: &Config) -> bool {
+        (self.show)(one) != (self.show)(other)
     }
 }
 

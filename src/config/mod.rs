@@ -44,6 +44,17 @@ pub struct Sources {
     pub file: Option<(PathBuf, String)>,
 }
 
+/// A configuration that was brought up to date while the broker runs.
+#[derive(Clone, Debug)]
+pub struct Adopted {
+    /// What holds now.
+    pub config: Config,
+    /// Keys that have new values.
+    pub changed: Vec<&'static str>,
+    /// Keys whose new values need a restart.
+    pub later: Vec<&'static str>,
+}
+
 impl Config {
     /// Puts the configuration together and checks it.
     ///
@@ -60,6 +71,27 @@ impl Config {
             loader.problems = loader.config.conflicts();
         }
         if loader.problems.is_empty() { Ok(loader.config) } else { Err(Problems(loader.problems)) }
+    }
+
+    /// This configuration with the values of `newer` that may change while the broker runs, and
+    /// what became of each key that differs.
+    ///
+    /// # Errors
+    /// When those values do not go together with the ones that stay.
+    pub fn adopt(&self, newer: &Config) -> Result<Adopted, Problems> {
+        let mut adopted = Adopted { config: self.clone(), changed: Vec::new(), later: Vec::new() };
+        for key in KEYS.iter().filter(|key| key.differs(self, newer)) {
+            if key.is_dynamic {
+                let value = newer.show(key);
+                (key.set)(&mut adopted.config, &value).expect("a value that was read once is one");
+                adopted.config.origins.insert(key.path, newer.origin(key).clone());
+                adopted.changed.push(key.path);
+            } else {
+                adopted.later.push(key.path);
+            }
+        }
+        let problems = adopted.config.conflicts();
+        if problems.is_empty() { Ok(adopted) } else { Err(Problems(problems)) }
     }
 
     /// Where the value of a key came from.
@@ -174,6 +206,9 @@ fn facts(key: &Key) -> String {
     }
     if let Some(short) = key.short_variable {
         let _ = write!(facts, "; also {short}");
+    }
+    if key.is_dynamic {
+        facts.push_str("; read again on SIGHUP");
     }
     facts.push(']');
     facts

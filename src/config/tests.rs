@@ -224,3 +224,27 @@ fn hostile_yaml_is_an_error_and_no_crash() {
     problems(&format!("server: {}", "{a: ".repeat(5_000)));
     problems("\u{0}");
 }
+
+#[test]
+fn a_newer_configuration_changes_what_may_change_and_names_the_rest() {
+    let load = |text: &str| {
+        let file = Some(("f.yaml".into(), text.to_owned()));
+        Config::load(&Sources { file, ..Sources::default() }).expect("valid")
+    };
+    let old = load("topic:\n  retention_ms: 1h\nstorage:\n  segment_bytes: 2MiB\n");
+    let newer = load("topic:\n  max_message_bytes: 1MiB\nserver:\n  http_port: 1\n");
+    let adopted = old.adopt(&newer).expect("they go together");
+    assert_eq!(adopted.changed, ["topic.max_message_bytes", "topic.retention_ms"]);
+    assert_eq!(adopted.later, ["server.http_port", "storage.segment_bytes"]);
+    assert_eq!(adopted.config.topic, newer.topic);
+    assert_eq!(
+        (adopted.config.storage.segment_bytes, adopted.config.server.http_port),
+        (Size(2 << 20), 8080)
+    );
+    // What was set and no longer is counts as not set.
+    assert!(adopted.config.topic_defaults().iter().all(|(key, _)| *key != "retention.ms"));
+    // Larger messages than the segments that stay.
+    let newer = load("topic:\n  max_message_bytes: 4MiB\n");
+    let problems = old.adopt(&newer).expect_err("they do not go together");
+    assert!(problems.to_string().contains("storage.segment_bytes"), "{problems}");
+}

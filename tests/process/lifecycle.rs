@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use rivvend::protocol::error::ErrorCode;
 use rustix::process::Signal;
 
 use super::broker::{PATIENCE, Setup, snapshot};
@@ -69,6 +70,55 @@ async fn a_second_signal_stops_at_once_and_loses_nothing() {
     assert_eq!(broker.wait_exit(Duration::from_secs(5)).code(), Some(0));
     let broker = setup.start();
     assert_eq!(read_all(&broker.client().await, "kept", 0, 0).await.len(), 1);
+}
+
+/// Bad input 72: SIGHUP applies what may change, names what needs a restart, and keeps all of the
+/// old configuration when anything is wrong with the new one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_configuration_is_read_again_on_sighup_as_a_whole_or_not_at_all() {
+    let directory = new_directory();
+    let path = directory.path().join("rivvend.yaml");
+    let configure = |text: &str| fs::write(&path, text).expect("written");
+    configure("topic:\n  max_message_bytes: 1MiB\n");
+    let setup = Setup::new(directory.path().join("data"));
+    let broker = Setup { config: Some(path.clone()), ..setup }.start();
+    let client = broker.client().await;
+    create_topic(&client, "kept", 1, &[]).await;
+    let large = || batch(&[&vec![7; 2_000_000]]);
+    let refused = append(&client, "kept", 0, large()).await.expect_err("above the limit");
+    assert_eq!(refused.code(), Some(ErrorCode::MessageTooLarge));
+
+    configure("topic:\n  max_message_bytes: 4MiB\nstorage:\n  tail_window_bytes: 1GiB\n");
+    broker.signal(Signal::HUP);
+    let told = broker.wait_log("configuration reloaded");
+    assert!(told.contains("changed=\"topic.max_message_bytes\""), "{told}");
+    let told = broker.wait_log("need a restart");
+    assert!(told.contains("WARN") && told.contains("storage.tail_window_bytes"), "{told}");
+    let deadline = Instant::now() + PATIENCE;
+    while append(&client, "kept", 0, large()).await.is_err() {
+        assert!(Instant::now() < deadline, "the new limit holds soon");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+
+    for (broken, reason) in [
+        ("topic:\n  max_message_bytes: 1KiB\n  retention_sm: 1h\n", "retention_sm"),
+        ("topic:\n  max_message_bytes: 1KiB\n  retention_bytes: 1MiB\n", "segment_bytes"),
+        ("topic: [", "rivvend.yaml"),
+    ] {
+        configure(broken);
+        broker.signal(Signal::HUP);
+        let told = broker.wait_log(reason);
+        assert!(told.contains("ERROR") && told.contains("the old one stays"), "{told}");
+        append(&client, "kept", 0, large()).await.expect("the old limit still holds");
+        let metrics = client.metrics().await.expect("an answer");
+        assert!(metrics.contains("\nrivven_config_reload_failed 1\n"), "{metrics}");
+    }
+    configure("log:\n  level: debug\n");
+    broker.signal(Signal::HUP);
+    broker.wait_log("log.level");
+    let metrics = client.metrics().await.expect("an answer");
+    assert!(metrics.contains("\nrivven_config_reload_failed 0\n"), "{metrics}");
+    broker.stop();
 }
 
 /// Bad input 69.

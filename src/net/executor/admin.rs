@@ -126,7 +126,7 @@ async fn metadata(node: &Node, request: Metadata) -> MetadataResult {
 
 async fn topic_metadata(node: &Node, name: &str, auto_create: bool) -> TopicMetadata {
     let missing = node.view().image().topic(name).is_none();
-    if missing && auto_create && node.options().auto_create_topics && !node.is_read_only() {
+    if missing && auto_create && node.topic_policy().auto_create && !node.is_read_only() {
         let topic = NewTopic {
             name: name.to_owned(),
             partitions: -1,
@@ -148,7 +148,7 @@ async fn topic_metadata(node: &Node, name: &str, auto_create: bool) -> TopicMeta
 
 async fn create(node: &Node, topic: NewTopic, validate_only: bool) -> Result<Reply, Error> {
     let id = TopicId(uuid::Uuid::new_v4());
-    let command = topics::plan_create(topic, id, node.options().default_partitions)?;
+    let command = topics::plan_create(topic, id, node.topic_policy().default_partitions)?;
     change(node, command, validate_only).await
 }
 
@@ -196,7 +196,8 @@ fn describe_topics(node: &Node, request: DescribeTopics) -> DescribeTopicsResult
     let view = node.view();
     let context = view.context();
     let names = topics::named(request.names, request.internal, &context);
-    let describe = |name: &String| topics::describe(name, &node.options().topic_defaults, &context);
+    let policy = node.topic_policy();
+    let describe = |name: &String| topics::describe(name, &policy.defaults, &context);
     DescribeTopicsResult { topics: names.iter().map(describe).collect() }
 }
 
