@@ -14,13 +14,13 @@ use rivvend::protocol::native::message::{
 use serde::Serialize;
 
 use super::show::describe_one;
-use super::{Selection, explain, setting, summarize, topic_id, whole_name};
+use super::{Common, Selection, explain, setting, summarize, topic_id, whole_name};
 use crate::failure::{Exit, Failure, Outcome};
 use crate::offsets::{Position, position};
-use crate::output::{Column, Format, Listing, OutputArgs};
+use crate::output::{Column, Format, Listing};
 use crate::positions::{self, Bounds};
 use crate::prompt::confirm;
-use crate::target::{self, Intent, TargetArgs};
+use crate::target::{self, Intent};
 
 /// Create topics
 #[derive(Args, Clone, Debug)]
@@ -50,9 +50,7 @@ pub(super) struct CreateArgs {
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
-    output: OutputArgs,
-    #[command(flatten)]
-    target: TargetArgs,
+    common: Common,
 }
 
 /// Change settings of a topic
@@ -79,9 +77,7 @@ pub(super) struct AlterArgs {
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
-    output: OutputArgs,
-    #[command(flatten)]
-    target: TargetArgs,
+    common: Common,
 }
 
 /// Give a topic more partitions. Keys may go to other partitions from then on.
@@ -104,9 +100,7 @@ pub(super) struct AddPartitionsArgs {
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
-    output: OutputArgs,
-    #[command(flatten)]
-    target: TargetArgs,
+    common: Common,
 }
 
 /// Delete topics with all their records
@@ -127,9 +121,7 @@ pub(super) struct DeleteArgs {
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
-    output: OutputArgs,
-    #[command(flatten)]
-    target: TargetArgs,
+    common: Common,
 }
 
 /// Delete the records of a topic below an offset or a time
@@ -153,9 +145,7 @@ pub(super) struct TrimArgs {
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
-    output: OutputArgs,
-    #[command(flatten)]
-    target: TargetArgs,
+    common: Common,
 }
 
 /// What became of a topic.
@@ -210,7 +200,7 @@ pub(super) fn create(args: &CreateArgs) -> Outcome {
         config: config.clone(),
     };
     let topics: Vec<NewTopic> = args.names.iter().map(topic).collect();
-    target::run(&args.target, Intent::of(args.dry_run), async |session| {
+    target::run(&args.common.target, Intent::of(args.dry_run), async |session| {
         let request = CreateTopics { topics, validate_only: args.dry_run };
         let mut results = session.client.create_topics(request).await?;
         if args.if_not_exists {
@@ -219,7 +209,7 @@ pub(super) fn create(args: &CreateArgs) -> Outcome {
         let (done, failures) = sort_out(&session.client, results).await;
         let done: Vec<Changed> = done.into_iter().map(changed).collect();
         if !done.is_empty() {
-            print_changed(&done, args.output.output)?;
+            print_changed(&done, args.common.output.output)?;
         }
         summarize(done.len(), failures)
     })
@@ -283,7 +273,7 @@ pub(super) fn alter(args: &AlterArgs) -> Outcome {
         let failure = Failure::usage("nothing to change");
         return Err(failure.hint("give --set, --delete, --append or --subtract"));
     }
-    target::run(&args.target, Intent::of(args.dry_run), async |session| {
+    target::run(&args.common.target, Intent::of(args.dry_run), async |session| {
         let (client, name) = (&session.client, args.name.clone());
         let request = AlterTopic { name, changes: changes.clone(), validate_only: args.dry_run };
         let result = client.alter_topic(request).await;
@@ -303,7 +293,7 @@ pub(super) fn alter(args: &AlterArgs) -> Outcome {
             })
             .collect();
         let name = |altered: &Altered| altered.key.clone();
-        Listing { items: &items, columns: ALTERED, name }.print(args.output.output)?;
+        Listing { items: &items, columns: ALTERED, name }.print(args.common.output.output)?;
         Ok(Exit::Ok)
     })
 }
@@ -348,7 +338,7 @@ async fn succeeded(
 }
 
 pub(super) fn add_partitions(args: &AddPartitionsArgs) -> Outcome {
-    target::run(&args.target, Intent::of(args.dry_run), async |session| {
+    target::run(&args.common.target, Intent::of(args.dry_run), async |session| {
         let client = &session.client;
         let before = describe_one(client, &args.name).await?;
         let present = i32::try_from(before.partitions.len()).unwrap_or(i32::MAX);
@@ -358,13 +348,13 @@ pub(super) fn add_partitions(args: &AddPartitionsArgs) -> Outcome {
         let request = AddPartitions { name, total, validate_only: args.dry_run };
         let result = client.add_partitions(request).await;
         let result = succeeded(client, &args.name, result).await?;
-        print_changed(&[changed(result)], args.output.output)?;
+        print_changed(&[changed(result)], args.common.output.output)?;
         Ok(Exit::Ok)
     })
 }
 
 pub(super) fn delete(args: &DeleteArgs) -> Outcome {
-    target::run(&args.target, Intent::of(args.dry_run), async |session| {
+    target::run(&args.common.target, Intent::of(args.dry_run), async |session| {
         let mut names = args.names.clone();
         if let Some(regex) = &args.regex {
             let (names_of_all, internal) = (Vec::new(), false);
@@ -389,7 +379,7 @@ pub(super) fn delete(args: &DeleteArgs) -> Outcome {
             done.into_iter().map(|topic| Deleted { name: topic.name }).collect();
         if !items.is_empty() {
             let name = |topic: &Deleted| topic.name.clone();
-            Listing { items: &items, columns: DELETED, name }.print(args.output.output)?;
+            Listing { items: &items, columns: DELETED, name }.print(args.common.output.output)?;
         }
         summarize(items.len(), failures)
     })
@@ -420,7 +410,7 @@ const TRIMMED: &[Column<Trimmed>] = &[
 ];
 
 pub(super) fn trim(args: &TrimArgs) -> Outcome {
-    target::run(&args.target, Intent::of(args.dry_run), async |session| {
+    target::run(&args.common.target, Intent::of(args.dry_run), async |session| {
         let client = &session.client;
         let topic = describe_one(client, &args.name).await?;
         let all = topic.partitions.iter().map(|p| p.partition);
@@ -475,6 +465,6 @@ async fn trim_partitions(client: &Client, args: &TrimArgs, plan: &[(i32, i64, Bo
         });
     }
     let name = |p: &Trimmed| format!("{}/{}", p.topic, p.partition);
-    Listing { items: &items, columns: TRIMMED, name }.print(args.output.output)?;
+    Listing { items: &items, columns: TRIMMED, name }.print(args.common.output.output)?;
     summarize(items.len(), failures)
 }

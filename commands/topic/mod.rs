@@ -11,7 +11,8 @@ use rivvend::protocol::native::message::{DescribeTopics, TopicDescription};
 use rivvend::types::TopicId;
 
 use crate::failure::{Exit, Failure, Outcome};
-use crate::target::unknown_topic;
+use crate::output::OutputArgs;
+use crate::target::{TargetArgs, unknown_topic};
 
 /// Create, list, describe and change topics
 #[derive(Args, Clone, Debug)]
@@ -60,6 +61,15 @@ struct Selection {
     /// Include the broker's own topics
     #[arg(long)]
     internal: bool,
+}
+
+/// How a command prints, and where it goes.
+#[derive(Args, Clone, Debug)]
+struct Common {
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
+    target: TargetArgs,
 }
 
 /// A pattern for whole names, so that `orders` does not select `orders-test`.

@@ -9,12 +9,12 @@ use rivvend::protocol::native::message::{
 };
 use serde::Serialize;
 
-use super::{Selection, summarize, topic_id};
-use crate::failure::Outcome;
+use super::{Common, Selection, summarize, topic_id};
+use crate::failure::{Failure, Outcome};
 use crate::offsets::{Moment, moment};
-use crate::output::{Column, Format, Listing, OutputArgs, human_size, print_items};
+use crate::output::{Column, Format, Listing, human_size, print_items};
 use crate::positions;
-use crate::target::{self, Intent, TargetArgs};
+use crate::target::{self, Intent, Session};
 
 /// List topics
 #[derive(Args, Clone, Debug)]
@@ -30,9 +30,7 @@ pub(super) struct ListArgs {
     #[arg(long)]
     internal: bool,
     #[command(flatten)]
-    output: OutputArgs,
-    #[command(flatten)]
-    target: TargetArgs,
+    common: Common,
 }
 
 /// Show everything about topics: partitions, replicas, offsets, settings and where those come from
@@ -43,9 +41,7 @@ pub(super) struct DescribeArgs {
     #[command(flatten)]
     selection: Selection,
     #[command(flatten)]
-    output: OutputArgs,
-    #[command(flatten)]
-    target: TargetArgs,
+    common: Common,
 }
 
 /// Show first and next offsets of partitions
@@ -59,9 +55,7 @@ pub(super) struct OffsetsArgs {
     #[arg(long, value_name = "TIME", value_parser = moment, allow_hyphen_values = true)]
     at: Option<Moment>,
     #[command(flatten)]
-    output: OutputArgs,
-    #[command(flatten)]
-    target: TargetArgs,
+    common: Common,
 }
 
 /// Show how much room partitions take on disk
@@ -73,9 +67,7 @@ pub(super) struct StorageArgs {
     #[command(flatten)]
     selection: Selection,
     #[command(flatten)]
-    output: OutputArgs,
-    #[command(flatten)]
-    target: TargetArgs,
+    common: Common,
 }
 
 #[derive(Serialize)]
@@ -95,15 +87,26 @@ const LIST: &[Column<Listed>] = &[
     Column::wide("ID", |topic| topic.id.clone()),
 ];
 
-pub(super) fn list(args: &ListArgs) -> Outcome {
-    target::run(&args.target, Intent::Read, async |session| {
-        let (regex, internal) = (args.regex.clone(), args.internal);
-        let selection = Selection { names: Vec::new(), regex, internal };
+/// Shows the selected topics; those that were named in vain fail afterwards.
+fn look(
+    common: &Common,
+    selection: &Selection,
+    show: impl AsyncFnOnce(&Session, Vec<TopicDescription>, Format) -> Result<(), Failure>,
+) -> Outcome {
+    target::run(&common.target, Intent::Read, async |session| {
         let (found, failures) = selection.describe(&session.client).await?;
+        let done = found.len();
+        show(session, found, common.output.output).await?;
+        summarize(done, failures)
+    })
+}
+
+pub(super) fn list(args: &ListArgs) -> Outcome {
+    let (regex, internal) = (args.regex.clone(), args.internal);
+    let selection = Selection { names: Vec::new(), regex, internal };
+    look(&args.common, &selection, async |_, found, format| {
         let items: Vec<Listed> = found.iter().map(listed).collect();
-        let listing = Listing { items: &items, columns: LIST, name: |topic| topic.name.clone() };
-        listing.print(args.output.output)?;
-        summarize(items.len(), failures)
+        Listing { items: &items, columns: LIST, name: |topic| topic.name.clone() }.print(format)
     })
 }
 
@@ -171,19 +174,16 @@ const SETTINGS: &[Column<(String, Setting)>] = &[
 ];
 
 pub(super) fn describe(args: &DescribeArgs) -> Outcome {
-    target::run(&args.target, Intent::Read, async |session| {
-        let (found, failures) = args.selection.describe(&session.client).await?;
-        let done = found.len();
+    look(&args.common, &args.selection, async |_, found, format| {
         let topics: Vec<Described> = found.into_iter().map(described).collect();
-        match args.output.output {
-            format @ (Format::Table | Format::Wide) => print_described(topics, format)?,
+        match format {
+            Format::Table | Format::Wide => print_described(topics, format),
             Format::Name => {
                 let mut out = std::io::stdout().lock();
-                topics.iter().try_for_each(|topic| writeln!(out, "{}", topic.name))?;
+                Ok(topics.iter().try_for_each(|topic| writeln!(out, "{}", topic.name))?)
             }
-            format => print_items(format, &topics)?,
+            format => print_items(format, &topics),
         }
-        summarize(done, failures)
     })
 }
 
@@ -220,7 +220,7 @@ fn described_setting(entry: ConfigEntry) -> (String, Setting) {
 
 /// The table form: per topic a line, its partitions, and the settings that are not the default (all
 /// of them in the wide form).
-fn print_described(topics: Vec<Described>, format: Format) -> Result<(), crate::failure::Failure> {
+fn print_described(topics: Vec<Described>, format: Format) -> Result<(), Failure> {
     for (index, topic) in topics.into_iter().enumerate() {
         let gap = if index == 0 { "" } else { "\n" };
         writeln!(std::io::stdout(), "{gap}{}  {}\n", topic.name, topic.id)?;
@@ -267,8 +267,7 @@ const OFFSETS: &[Column<PartitionOffsets>] = &[
 ];
 
 pub(super) fn offsets(args: &OffsetsArgs) -> Outcome {
-    target::run(&args.target, Intent::Read, async |session| {
-        let (found, failures) = args.selection.describe(&session.client).await?;
+    look(&args.common, &args.selection, async |session, found, format| {
         let mut items = Vec::new();
         for topic in &found {
             let partitions: Vec<i32> = topic.partitions.iter().map(|p| p.partition).collect();
@@ -291,8 +290,7 @@ pub(super) fn offsets(args: &OffsetsArgs) -> Outcome {
             }));
         }
         let name = |p: &PartitionOffsets| format!("{}/{}", p.topic, p.partition);
-        Listing { items: &items, columns: OFFSETS, name }.print(args.output.output)?;
-        summarize(found.len(), failures)
+        Listing { items: &items, columns: OFFSETS, name }.print(format)
     })
 }
 
@@ -317,8 +315,7 @@ const STORAGE: &[Column<PartitionStorage>] = &[
 ];
 
 pub(super) fn storage(args: &StorageArgs) -> Outcome {
-    target::run(&args.target, Intent::Read, async |session| {
-        let (found, failures) = args.selection.describe(&session.client).await?;
+    look(&args.common, &args.selection, async |_, found, format| {
         let per_topic = found.iter().flat_map(|topic| {
             topic.partitions.iter().map(|partition| PartitionStorage {
                 topic: topic.name.clone(),
@@ -331,8 +328,7 @@ pub(super) fn storage(args: &StorageArgs) -> Outcome {
         });
         let items: Vec<PartitionStorage> = per_topic.collect();
         let name = |p: &PartitionStorage| format!("{}/{}", p.topic, p.partition);
-        Listing { items: &items, columns: STORAGE, name }.print(args.output.output)?;
-        summarize(found.len(), failures)
+        Listing { items: &items, columns: STORAGE, name }.print(format)
     })
 }
 
@@ -340,12 +336,12 @@ pub(super) fn storage(args: &StorageArgs) -> Outcome {
 pub(super) async fn describe_one(
     client: &rivvend::client::Client,
     name: &str,
-) -> Result<TopicDescription, crate::failure::Failure> {
+) -> Result<TopicDescription, Failure> {
     let ask = DescribeTopics { names: vec![name.to_owned()], internal: true };
     let mut found = client.describe_topics(ask).await?;
     match found.pop() {
         Some(TopicDescription { error: None, .. }) if !found.is_empty() => {
-            Err(crate::failure::Failure::failed("the broker described more than was asked"))
+            Err(Failure::failed("the broker described more than was asked"))
         }
         Some(topic) => match topic.error.clone() {
             None => Ok(topic),

@@ -32,6 +32,12 @@ fn without_settings(mut command: Command) -> Command {
     command
 }
 
+/// Whether `inspect verify` finds everything sound in a directory that nobody serves.
+pub(super) fn assert_verified(data: &Path) {
+    let verified = rivvend().args(["inspect", "verify"]).arg(data).output().expect("it runs");
+    assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stderr));
+}
+
 /// What a broker is started with.
 #[derive(Clone, Debug)]
 pub(super) struct Setup {

@@ -11,8 +11,7 @@ use rivvend::protocol::native::message::{DeleteRecords, DeleteRecordsPartition, 
 use rustix::fs::{FallocateFlags, fallocate};
 
 use super::broker::{PATIENCE, Setup};
-use super::has_root_and;
-use super::image::{Mount, TOOLS, format};
+use super::image::{EXT4, TestDisk};
 use super::load::{append, batch, create_topic, read, read_all};
 
 const MIB: u64 = 1 << 20;
@@ -93,13 +92,8 @@ fn take_room(path: &Path) {
 /// Bad input 83: refused before there is nothing left.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn below_the_low_water_mark_everything_but_writing_goes_on() {
-    if !has_root_and(TOOLS) {
-        return;
-    }
-    let directory = tempfile::tempdir().expect("a directory");
-    let image = directory.path().join("disk");
-    format(&image, 256 * MIB, &["mkfs.ext4", "-q", "-F"]);
-    let mount = Mount::new(&image, directory.path().join("mounted"));
+    let Some(disk) = TestDisk::new(256 * MIB, EXT4) else { return };
+    let mount = disk.mount();
     let setup = Setup::new(mount.data());
     let broker = setup.start();
     let client = broker.client().await;
@@ -135,14 +129,10 @@ async fn below_the_low_water_mark_everything_but_writing_goes_on() {
 /// Bad input 82: the file system itself has nothing left, in the middle of an append.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_write_that_finds_no_room_leaves_nothing_behind() {
-    if !has_root_and(TOOLS) {
-        return;
-    }
-    let directory = tempfile::tempdir().expect("a directory");
-    let image = directory.path().join("disk");
     // Without reserve for root, as the broker of this test is.
-    format(&image, 256 * MIB, &["mkfs.ext4", "-q", "-F", "-m", "0"]);
-    let mount = Mount::new(&image, directory.path().join("mounted"));
+    let ext4 = [EXT4, &["-m", "0"]].concat();
+    let Some(disk) = TestDisk::new(256 * MIB, &ext4) else { return };
+    let mount = disk.mount();
     let setup = Setup::new(mount.data()).env("RIVVEN_STORAGE_LOW_WATER_BYTES", 0);
     let mut broker = setup.start();
     let mut client = broker.client().await;

@@ -7,8 +7,7 @@ use rivvend::protocol::error::ErrorCode;
 use rivvend::protocol::native::message::{CreateTopics, NewTopic};
 
 use super::broker::{Broker, PATIENCE, Setup};
-use super::has_root_and;
-use super::image::{Mount, TOOLS, format};
+use super::image::{EXT4, Mount, TestDisk};
 use super::load::{append, batch, create_topic, read, read_all};
 
 const MIB: u64 = 1 << 20;
@@ -55,7 +54,8 @@ async fn assert_metadata_end_it(mut broker: Broker, client: Client) {
     assert!(!broker.log_text().contains("panicked"));
 }
 
-async fn assert_kept(mount: &Mount) {
+async fn assert_kept(disk: &TestDisk) {
+    let mount = disk.mount();
     let broker = Setup::new(mount.data()).start();
     let client = broker.client().await;
     for partition in [0, 1] {
@@ -65,18 +65,14 @@ async fn assert_kept(mount: &Mount) {
     let metadata = client.metadata(&[], false).await.expect("an answer");
     assert_eq!(metadata.topics.len(), 1, "what failed did not happen: {:?}", metadata.topics);
     broker.stop();
+    mount.unmount();
 }
 
 /// Bad inputs 84 and 85: every write and every sync fails from one moment on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_disk_that_fails_every_write_and_sync_gets_nothing_acknowledged() {
-    if !has_root_and(TOOLS) {
-        return;
-    }
-    let directory = tempfile::tempdir().expect("a directory");
-    let image = directory.path().join("disk");
-    format(&image, 256 * MIB, &["mkfs.ext4", "-q", "-F"]);
-    let mount = Mount::new(&image, directory.path().join("mounted"));
+    let Some(disk) = TestDisk::new(256 * MIB, EXT4) else { return };
+    let mount = disk.mount();
     let (broker, client) = on_disk(&mount).await;
     mount.cut_power();
     for partition in [0, 1] {
@@ -84,21 +80,14 @@ async fn a_disk_that_fails_every_write_and_sync_gets_nothing_acknowledged() {
     }
     assert_metadata_end_it(broker, client).await;
     mount.unmount();
-    let mount = Mount::new(&image, directory.path().join("mounted"));
-    assert_kept(&mount).await;
-    mount.unmount();
+    assert_kept(&disk).await;
 }
 
 /// Bad input 86: the kernel takes the disk away from writers. Who has not met it is read from.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_disk_that_went_read_only_is_read_from_and_not_written_to() {
-    if !has_root_and(TOOLS) || !has_root_and(&["e2fsck"]) {
-        return;
-    }
-    let directory = tempfile::tempdir().expect("a directory");
-    let image = directory.path().join("disk");
-    format(&image, 256 * MIB, &["mkfs.ext4", "-q", "-F"]);
-    let mount = Mount::new(&image, directory.path().join("mounted"));
+    let Some(disk) = TestDisk::new(256 * MIB, EXT4) else { return };
+    let mount = disk.mount();
     let (broker, client) = on_disk(&mount).await;
     mount.go_read_only();
     assert_takes_nothing(&client, 0).await;
@@ -107,42 +96,36 @@ async fn a_disk_that_went_read_only_is_read_from_and_not_written_to() {
     assert_eq!(read_all(&client, TOPIC, 1, 0).await.len(), 1, "others are read from");
     assert_metadata_end_it(broker, client).await;
     mount.unmount();
-    let checked = std::process::Command::new("e2fsck").args(["-p", "-f"]).arg(&image).output();
+    let checked = std::process::Command::new("e2fsck").args(["-p", "-f"]).arg(&disk.image).output();
     assert!(checked.expect("it runs").status.code() <= Some(1), "repaired");
-    let mount = Mount::new(&image, directory.path().join("mounted"));
-    assert_kept(&mount).await;
-    mount.unmount();
+    assert_kept(&disk).await;
 }
 
 /// Bad input 90: where a sync promises nothing, the log says so at the start.
 #[test]
 fn a_directory_where_syncs_mean_nothing_is_told_of() {
-    if !has_root_and(&["mount", "umount"]) {
-        return;
-    }
-    let directory = tempfile::tempdir().expect("a directory");
-    let memory = Mount::special("tmpfs", "size=256m", directory.path().join("memory"));
+    let Some(disk) = TestDisk::new(128 * MIB, EXT4) else { return };
+    let memory = Mount::special("tmpfs", "size=256m", disk.folder("memory"));
     for folder in ["lower", "upper", "work"] {
         std::fs::create_dir(memory.folder.join(folder)).expect("made");
     }
     let at = |folder: &str| memory.folder.join(folder).display().to_string();
     let layers =
         format!("lowerdir={},upperdir={},workdir={}", at("lower"), at("upper"), at("work"));
-    let overlay = Mount::special("overlay", &layers, directory.path().join("overlay"));
+    let overlay = Mount::special("overlay", &layers, disk.folder("overlay"));
+    let start =
+        |mount: &Mount| Setup::new(mount.data()).env("RIVVEN_STORAGE_LOW_WATER_BYTES", 0).start();
     for (mount, kind) in [(&memory, "tmpfs"), (&overlay, "overlay")] {
-        let setup = Setup::new(mount.data()).env("RIVVEN_STORAGE_LOW_WATER_BYTES", 0);
-        let broker = setup.start();
+        let broker = start(mount);
         let line = broker.wait_log("a sync means nothing there");
         assert!(line.contains("WARN") && line.contains(kind), "{line}");
         broker.stop();
     }
-    let image = directory.path().join("disk");
-    format(&image, 128 * MIB, &["mkfs.ext4", "-q", "-F"]);
-    let disk = Mount::new(&image, directory.path().join("mounted"));
-    let broker = Setup::new(disk.data()).env("RIVVEN_STORAGE_LOW_WATER_BYTES", 0).start();
+    let mount = disk.mount();
+    let broker = start(&mount);
     assert!(!broker.log_text().contains("a sync means nothing"), "{}", broker.log_text());
     broker.stop();
-    disk.unmount();
-    overlay.unmount();
-    memory.unmount();
+    for mount in [mount, overlay, memory] {
+        mount.unmount();
+    }
 }

@@ -4,14 +4,47 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::has_root_and;
+
 /// What has to be installed for everything here.
-pub(super) const TOOLS: &[&str] = &["mkfs.ext4", "mkfs.xfs", "xfs_io", "mount", "umount", "cp"];
+const TOOLS: &[&str] = &["mkfs.ext4", "mkfs.xfs", "xfs_io", "e2fsck", "mount", "umount", "cp"];
+pub(super) const EXT4: &[&str] = &["mkfs.ext4", "-q", "-F"];
+pub(super) const XFS: &[&str] = &["mkfs.xfs", "-q", "-m", "reflink=1"];
 
 /// Runs a tool that must succeed.
 pub(super) fn run(program: &str, arguments: &[&str]) {
     let output = Command::new(program).args(arguments).output().expect("the tool is installed");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{program} {}: {said}", arguments.join(" "));
+}
+
+/// A disk of our own: an image file with a file system in it, and folders to mount on.
+#[derive(Debug)]
+pub(super) struct TestDisk {
+    directory: tempfile::TempDir,
+    pub(super) image: PathBuf,
+}
+
+impl TestDisk {
+    /// `None`, for a reason that is printed, where there can be none.
+    pub(super) fn new(bytes: u64, mkfs: &[&str]) -> Option<TestDisk> {
+        if !has_root_and(TOOLS) {
+            return None;
+        }
+        let directory = tempfile::tempdir().expect("a directory");
+        let image = directory.path().join("disk");
+        format(&image, bytes, mkfs);
+        Some(TestDisk { directory, image })
+    }
+
+    /// A folder beside the image that nobody else uses.
+    pub(super) fn folder(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    pub(super) fn mount(&self) -> Mount {
+        Mount::new(&self.image, self.folder("mounted"))
+    }
 }
 
 fn text(path: &Path) -> &str {

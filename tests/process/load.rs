@@ -125,6 +125,27 @@ impl Load {
         })
     }
 
+    /// Runs as [`Load::run`] does, for as long as chance wants. The moment of what comes then is
+    /// what is varied, so this waits for nothing in particular.
+    pub(super) async fn run_a_while(
+        &self,
+        broker: &Broker,
+        producers: Vec<Producer>,
+        random: &mut Random,
+    ) -> tokio::task::JoinHandle<Vec<Producer>> {
+        let running = self.run(broker, producers);
+        tokio::time::sleep(Duration::from_millis(20 + random.below(400))).await;
+        running
+    }
+
+    /// Judges everything, of which there must be something.
+    pub(super) async fn verify_all(&self, broker: &Broker) {
+        self.verify(broker, true).await;
+        let records = self.acked_records();
+        assert!(records > 0, "something was acknowledged");
+        eprintln!("{records} acknowledged records are where they were promised to be");
+    }
+
     /// Ends the work under way; what was sent is still answered.
     pub(super) fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
@@ -141,7 +162,7 @@ impl Load {
         Load { history: Arc::new(Mutex::new(promised)), ..self.clone() }
     }
 
-    pub(super) fn acked_records(&self) -> usize {
+    fn acked_records(&self) -> usize {
         self.history.lock().expect("no checker panicked").acked_records()
     }
 
