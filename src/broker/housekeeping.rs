@@ -249,9 +249,9 @@ fn tidy_up(node: &Node, enforce_retention: bool) -> bool {
     let mut claims = Vec::new();
     for number in 0..node.shards().count() {
         if enforce_retention {
-            let (reply, syncs) = Reply::channel();
+            let (reply, jobs) = Reply::channel();
             node.shards().submit_waiting(number, ShardCommand::Maintain(reply));
-            node.shards().start_syncs(number, syncs.recv().unwrap_or_default());
+            node.shards().start_jobs(number, jobs.recv().unwrap_or_default());
         }
         let (reply, entries) = Reply::channel();
         node.shards().submit_waiting(number, ShardCommand::Frontier(reply));

@@ -8,7 +8,7 @@ use super::index::{Boundary, NEVER};
 use super::read::{Damage, Position};
 use super::segment::Segment;
 use super::sidecar::Flush;
-use super::sync::Extent;
+use super::upkeep::{Extent, Snapshot};
 use super::{Log, sums};
 use crate::limits;
 use crate::planted::{self, Bug};
@@ -251,15 +251,20 @@ impl Log {
         let active = self.active.as_ref().expect("room was made");
         let (base, end) = (self.end.segment, self.end.bytes);
         let extent = Extent { segment: base, file: &active.file, at: end - bytes, end };
-        self.pending.note_cached(extent);
+        self.pending.cache.note(extent);
     }
 
     fn snapshot_if_due(&mut self) {
         let active = self.active.as_mut().expect("room was made");
         if self.end.bytes - active.snapshot_at >= SNAPSHOT_BYTES {
             active.snapshot_at = self.end.bytes;
-            self.pending.snapshot = Some((self.end.offset, self.producers.encode()));
+            self.note_snapshot();
         }
+    }
+
+    fn note_snapshot(&mut self) {
+        let content = self.producers.encode();
+        self.pending.after.snapshot = Some(Snapshot { offset: self.end.offset, content });
     }
 
     /// Makes sure there is a segment that takes this group of batches.
@@ -314,11 +319,11 @@ impl Log {
         sealed.end_block(end);
         sealed.segment.set_len(Some(end.bytes));
         self.sealed_bytes += end.bytes;
-        self.pending.rolled.extend(sealed.flush());
+        self.pending.after.flushes.extend(sealed.flush());
         if !planted::is(Bug::SkipSealedSync) {
             self.pending.files.push(sealed.file);
         }
-        self.pending.snapshot = Some((end.offset, self.producers.encode()));
+        self.note_snapshot();
         Ok(())
     }
 

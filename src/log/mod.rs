@@ -6,7 +6,8 @@
 //! [`Log::append`] writes, [`Log::begin_sync`] hands out the work that makes it durable,
 //! [`SyncJob::run`] does that work on any thread, [`Log::finish_sync`] takes the result and returns
 //! [`Settled`], the only proof that an acknowledgement may leave. One sync is in flight at a time;
-//! what is appended meanwhile forms the next group.
+//! what is appended meanwhile forms the next group. [`Log::begin_upkeep`] hands out what is to be
+//! done besides, for which nobody waits.
 //!
 //! # When the disk fails
 //! A full disk is a state: the partial batch is cut off and the caller may try again. Every other
@@ -35,6 +36,7 @@ mod sums;
 mod sync;
 #[cfg(test)]
 mod tests;
+mod upkeep;
 mod words;
 
 use std::collections::VecDeque;
@@ -47,6 +49,7 @@ pub use open::{Known, KnownFrontier, OpenError, OpenMode, Recovery, Torn};
 pub use read::{Damage, FileRange, LogView, Position, ReadError, ReadRange};
 pub use retention::{ChangeError, Truncated};
 pub use sync::{Poisoned, Settled, SyncDone, SyncJob};
+pub use upkeep::{UpkeepDone, UpkeepJob};
 
 use self::append::Active;
 use self::clean::CleanLog;

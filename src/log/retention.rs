@@ -9,6 +9,7 @@ use super::checkpoint::{self, Fields, Kind};
 use super::frontier::{FrontierEntry, FrontierLowered};
 use super::read::{Position, ReadError};
 use super::segment::Segment;
+use super::upkeep::Cache;
 use super::{AppendError, Log, producers, sidecar};
 use crate::planted::{self, Bug};
 use crate::storage::{Access, Disk, StorageError};
@@ -249,8 +250,8 @@ impl Log {
 
     fn refuse_change(&self) -> Result<(), ChangeError> {
         self.refuse_if_unusable()?;
-        if self.pending.in_flight {
-            // The sync may be writing the very files that are to go.
+        if self.pending.is_busy() {
+            // The job may be writing the very files that are to go.
             return Err(ChangeError::Busy);
         }
         Ok(())
@@ -278,7 +279,7 @@ impl Log {
         let gone = self.segments[..dropped].to_vec();
         self.sealed_bytes -= sizes(&gone);
         self.segments = Arc::new(self.segments[dropped..].to_vec());
-        self.pending.forget_cached();
+        self.pending.cache = Cache::default();
         remove_segments(self.disk.as_ref(), &self.dir, gone.iter().map(|gone| gone.path().as_ref()))
             .map_err(|error| self.poison(error).into())
     }

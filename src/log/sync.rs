@@ -1,14 +1,15 @@
 //! Making appends durable: what is dirty, the job that syncs it on some other thread, and the proof
-//! that comes out of it. A failed sync is final.
+//! that comes out of it. A failed sync is final. What nobody waits for is left to
+//! [upkeep](super::upkeep).
 
-use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::epochs::LeaderEpochs;
 use super::read::Position;
 use super::sidecar::Flush;
-use super::{Log, LogId, producers};
+use super::upkeep::{Cache, Chores, Snapshot};
+use super::{Log, LogId};
 use crate::planted::{self, Bug};
 use crate::storage::{Disk, DiskFile, StorageError, Synced};
 use crate::types::{Durability, Offset};
@@ -17,99 +18,45 @@ use crate::types::{Durability, Offset};
 const WRITEBACK_BYTES: u64 = 8 << 20;
 /// Side files of the active segment are brought up to date after this much.
 const FLUSH_BYTES: u64 = 16 << 20;
-/// Page cache is dropped in steps of at least this much.
-const DROP_BYTES: u64 = 8 << 20;
-/// Producer snapshots that are kept.
-const SNAPSHOTS_KEPT: usize = 2;
 /// Left behind by a failed sync, so that recovery does not trust the page cache.
 pub(super) const SYNC_FAILED: &str = "sync-failed";
 
-/// What the next sync has to do besides syncing the active file.
+/// What the next sync has to do besides syncing the active file, and what waits for it.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
     pub(super) in_flight: bool,
     /// Files of segments sealed since the last sync.
     pub(super) files: Vec<Arc<dyn DiskFile>>,
-    /// Their side files.
-    pub(super) rolled: Vec<Flush>,
     /// The directory has new entries.
     pub(super) entries: bool,
     /// There is a new leader epoch.
     pub(super) epochs: bool,
-    /// A snapshot of the producer state, and the offset it was taken at.
-    pub(super) snapshot: Option<(Offset, Vec<u8>)>,
-    cached: VecDeque<Cached>,
-    cached_bytes: u64,
-}
-
-/// Bytes that were just appended.
-pub(super) struct Extent<'a> {
-    pub(super) segment: Offset,
-    pub(super) file: &'a Arc<dyn DiskFile>,
-    pub(super) at: u64,
-    pub(super) end: u64,
-}
-
-/// Bytes of this process's appends that should still be in the page cache.
-#[derive(Debug)]
-struct Cached {
-    segment: Offset,
-    file: Arc<dyn DiskFile>,
-    at: u64,
-    end: u64,
+    /// What may be done once the next sync has succeeded.
+    pub(super) after: Chores,
+    /// What may be done once the sync under way has succeeded.
+    covered: Chores,
+    /// What may be done.
+    pub(super) due: Chores,
+    pub(super) upkeep_in_flight: bool,
+    pub(super) cache: Cache,
 }
 
 impl Pending {
-    pub(super) fn note_cached(&mut self, extent: Extent<'_>) {
-        self.cached_bytes += extent.end - extent.at;
-        match self.cached.back_mut() {
-            Some(last) if last.segment == extent.segment && last.end == extent.at => {
-                last.end = extent.end;
-            }
-            _ => self.cached.push_back(Cached {
-                segment: extent.segment,
-                file: extent.file.clone(),
-                at: extent.at,
-                end: extent.end,
-            }),
-        }
-    }
-
     /// Forgets what was to be done for bytes that are no longer there.
     pub(super) fn forget_cut(&mut self) {
         self.files.clear();
-        self.rolled.clear();
-        self.snapshot = None;
-        self.forget_cached();
+        self.after = Chores::default();
+        self.due = Chores::default();
+        self.cache = Cache::default();
     }
 
-    /// Forgets what was noted of the page cache.
-    pub(super) fn forget_cached(&mut self) {
-        self.cached.clear();
-        self.cached_bytes = 0;
-    }
-
-    /// What lies further behind the end than `window`, when it is worth the calls.
-    fn take_uncached(&mut self, window: u64) -> Vec<Cached> {
-        let mut taken = Vec::new();
-        if self.cached_bytes < window.saturating_add(DROP_BYTES) {
-            return taken;
-        }
-        while let Some(first) = self.cached.front_mut().filter(|_| self.cached_bytes > window) {
-            let drop = (self.cached_bytes - window).min(first.end - first.at);
-            let (segment, file) = (first.segment, first.file.clone());
-            taken.push(Cached { segment, file, at: first.at, end: first.at + drop });
-            first.at += drop;
-            self.cached_bytes -= drop;
-            if first.at == first.end {
-                self.cached.pop_front();
-            }
-        }
-        taken
+    /// Whether a job may be writing files of the log right now.
+    pub(super) fn is_busy(&self) -> bool {
+        self.in_flight || self.upkeep_in_flight
     }
 
     fn is_empty(&self) -> bool {
-        self.files.is_empty() && !self.entries && !self.epochs && self.snapshot.is_none()
+        self.files.is_empty() && !self.entries && !self.epochs && self.after.is_empty()
     }
 }
 
@@ -124,9 +71,6 @@ pub struct SyncJob {
     files: Vec<Arc<dyn DiskFile>>,
     entries: bool,
     epochs: Option<LeaderEpochs>,
-    snapshot: Option<(Offset, Vec<u8>)>,
-    flushes: Vec<Flush>,
-    uncached: Vec<Cached>,
 }
 
 /// What became of a [`SyncJob`].
@@ -136,8 +80,6 @@ pub struct SyncDone {
     log: LogId,
     up_to: Position,
     result: Result<Synced, StorageError>,
-    /// Side files that could not be written. They are disposable, so that is no failure.
-    flushed: bool,
 }
 
 impl SyncJob {
@@ -149,10 +91,7 @@ impl SyncJob {
 
     /// Does the work. Blocks for as long as the disk takes.
     pub fn run(self) -> SyncDone {
-        let (log, up_to) = (self.log, self.up_to);
-        let result = self.sync();
-        let flushed = result.is_ok() && self.finish();
-        SyncDone { log, up_to, result, flushed }
+        SyncDone { log: self.log, up_to: self.up_to, result: self.sync() }
     }
 
     fn sync(&self) -> Result<Synced, StorageError> {
@@ -171,24 +110,6 @@ impl SyncJob {
             synced = Some(epochs.save(self.disk.as_ref(), &self.dir)?);
         }
         synced.map_or_else(|| self.disk.sync_dir(&self.dir), Ok)
-    }
-
-    /// What may fail without harm; whether nothing did.
-    fn finish(&self) -> bool {
-        for dropped in &self.uncached {
-            dropped.file.drop_cached(dropped.at, dropped.end - dropped.at);
-        }
-        let mut flushed = true;
-        for flush in &self.flushes {
-            flushed &= flush.run(self.disk.as_ref()).is_ok();
-        }
-        if let Some((offset, content)) = &self.snapshot {
-            let path = producers::snapshot_path(&self.dir, *offset);
-            let written = self.disk.replace(&path, content).is_ok();
-            let (disk, dir) = (self.disk.as_ref(), &self.dir);
-            let _ = written && producers::remove_old_snapshots(disk, dir, SNAPSHOTS_KEPT).is_ok();
-        }
-        flushed
     }
 }
 
@@ -248,17 +169,17 @@ impl Log {
         if idle || self.pending.in_flight || self.failure.is_some() {
             return None;
         }
-        self.pending.in_flight = true;
         let pending = &mut self.pending;
-        let mut flushes = std::mem::take(&mut pending.rolled);
+        pending.in_flight = true;
         let mut files = std::mem::take(&mut pending.files);
         if let Some(active) = self.active.as_mut().filter(|_| dirty) {
             files.push(active.file.clone());
             if self.end.bytes - active.flushed_at >= FLUSH_BYTES {
                 active.flushed_at = self.end.bytes;
-                flushes.extend(active.flush_and_note());
+                pending.after.flushes.extend(active.flush_and_note());
             }
         }
+        pending.covered = std::mem::take(&mut pending.after);
         Some(SyncJob {
             log: self.id,
             up_to: self.end,
@@ -267,9 +188,6 @@ impl Log {
             files,
             entries: std::mem::take(&mut pending.entries),
             epochs: std::mem::take(&mut pending.epochs).then(|| self.epochs.clone()),
-            snapshot: pending.snapshot.take(),
-            flushes,
-            uncached: pending.take_uncached(self.config.cached_tail_bytes),
         })
     }
 
@@ -288,9 +206,8 @@ impl Log {
             Ok(synced) => synced,
             Err(error) => return Err(self.sync_failed(error)),
         };
-        if !done.flushed {
-            self.rewrite_side_files();
-        }
+        let covered = std::mem::take(&mut self.pending.covered);
+        self.pending.due.append(covered);
         // Nothing is cut while a sync is under way, so its end is still one of ours.
         assert!(done.up_to.offset >= self.synced.offset, "syncs finish in order");
         assert!(done.up_to.offset <= self.end.offset, "what is synced was appended");
@@ -314,9 +231,9 @@ impl Log {
     /// When the log is poisoned, or becomes so.
     ///
     /// # Panics
-    /// When a sync is under way: it has to be finished first.
+    /// When a job of the log is under way: it has to be finished first.
     pub fn close(&mut self) -> Result<(), Poisoned> {
-        assert!(!self.pending.in_flight, "a sync under way is finished before the log is closed");
+        assert!(!self.pending.is_busy(), "a job under way is finished before the log is closed");
         if let Some(failure) = &self.failure {
             return Err(Poisoned(failure.to_string()));
         }
@@ -325,19 +242,20 @@ impl Log {
         }
         let changed = self.end.offset > self.synced.offset || self.active.is_some();
         if changed {
-            self.pending.snapshot = Some((self.end.offset, self.producers.encode()));
+            let content = self.producers.encode();
+            self.pending.after.snapshot = Some(Snapshot { offset: self.end.offset, content });
         }
         let end = self.end;
         if let Some(active) = self.active.as_mut() {
             // The last stretch gets its checksum too.
             active.end_block(end);
+            self.pending.after.flushes.extend(active.flush_and_note());
         }
         if let Some(job) = self.begin_sync() {
             self.finish_sync(job.run())?;
         }
-        if let Some(flush) = self.active.as_mut().and_then(super::append::Active::flush_and_note) {
-            // Disposable: the next opening finds out again what is missing.
-            let _ = flush.run(self.disk.as_ref());
+        if let Some(job) = self.begin_upkeep() {
+            self.finish_upkeep(job.run());
         }
         Ok(())
     }
@@ -348,12 +266,6 @@ impl Log {
         let _ = self.disk.replace(&self.dir.join(SYNC_FAILED), text.as_bytes());
         self.failure.get_or_insert(error);
         Poisoned(text)
-    }
-
-    fn rewrite_side_files(&mut self) {
-        if let Some(active) = &mut self.active {
-            (active.written, active.file_bytes) = (0, 0);
-        }
     }
 }
 

@@ -50,7 +50,11 @@ fn append(log: &mut Log, count: usize, size: usize) -> Appended {
 
 fn sync(log: &mut Log) -> Settled {
     let job = log.begin_sync().expect("something to sync");
-    log.finish_sync(job.run()).expect("a sound disk")
+    let settled = log.finish_sync(job.run()).expect("a sound disk");
+    if let Some(job) = log.begin_upkeep() {
+        log.finish_upkeep(job.run());
+    }
+    settled
 }
 
 fn empty(disk: &MemoryDisk) -> Log {

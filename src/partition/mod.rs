@@ -4,6 +4,7 @@
 //! partitions.
 
 mod append;
+mod job;
 mod outbox;
 mod reply;
 #[cfg(test)]
@@ -13,11 +14,12 @@ mod view;
 use std::sync::Arc;
 
 pub use append::{Append, AppendRefusal, AppendReply, Appended};
+pub use job::{Job, JobDone};
 pub use outbox::Pending;
 pub use reply::{Answer, Reply};
 pub use view::{Health, PartitionHandle, PartitionView, Reader};
 
-use crate::log::{AppendError, ChangeError, Damage, Log, LogConfig, Settled, SyncDone, SyncJob};
+use crate::log::{AppendError, ChangeError, Damage, Log, LogConfig, Settled, SyncDone};
 use crate::planted::{self, Bug};
 use crate::record::StampedBatch;
 use crate::time::Now;
@@ -38,12 +40,16 @@ pub struct Partition {
     staged: Vec<StampedBatch>,
     staged_replies: Vec<append::StagedReply>,
     staged_end: Offset,
-    /// Deletions that wait for the sync that is under way.
+    /// Deletions that wait for the jobs that are under way.
     deletions: Vec<(Option<Offset>, DeleteReply)>,
+    /// Whether retention is to be enforced as soon as no job is under way.
+    retention_due: bool,
     /// Why the partition serves nothing any more.
     offline: Option<Arc<str>>,
     /// Whether a sync of the log is under way.
     syncing: bool,
+    /// Whether upkeep of the log is under way.
+    upkeeping: bool,
     /// Whether the partition is being given up: it takes nothing and starts nothing any more.
     closing: bool,
     /// Whether something that readers can see has changed since the view was published.
@@ -68,8 +74,10 @@ impl Partition {
             staged_replies: Vec::new(),
             staged_end: end,
             deletions: Vec::new(),
+            retention_due: false,
             offline: None,
             syncing: false,
+            upkeeping: false,
             closing: false,
             changed: false,
         }
@@ -88,34 +96,58 @@ impl Partition {
     }
 
     /// Ends a step for this partition: writes what is staged, settles what may be settled without a
-    /// sync, publishes the view and starts a sync when one is due. Every path through a shard ends
-    /// here.
-    pub fn settle(&mut self, now: Now) -> Option<SyncJob> {
+    /// sync, publishes the view and hands the jobs that are due to `start`. Every path through a
+    /// shard ends here.
+    pub fn settle(&mut self, now: Now, start: &mut impl FnMut(Job)) {
         self.write_staged(now);
         // Also what was settled long ago: a repeated batch or a refusal may rest on nothing newer,
         // and then no sync comes that would let its answer out.
         if let Some(settled) = self.log.settled() {
             self.advance(&settled);
         }
-        self.run_deletions();
+        self.make_changes(now);
         if self.changed {
             self.publish();
         }
-        if self.closing || !self.log.wants_sync() {
-            return None;
+        if self.closing || self.has_changes() {
+            // Those wait until nothing is under way, which has to come about.
+            return;
         }
-        self.begin_sync()
+        if self.log.wants_sync() {
+            self.begin_sync(start);
+        }
+        if let Some(job) = self.log.begin_upkeep() {
+            self.upkeeping = true;
+            start(Job::Upkeep(Box::new(job)));
+        }
     }
 
-    /// Starts a sync of what is written even though nobody waits for it, unless one is under way.
-    pub fn begin_sync(&mut self) -> Option<SyncJob> {
-        let job = self.log.begin_sync();
-        self.syncing |= job.is_some();
-        job
+    /// Starts a sync of what is written even though nobody waits for it, unless one is under way or
+    /// the files are about to change.
+    pub fn begin_sync(&mut self, start: &mut impl FnMut(Job)) {
+        if self.has_changes() {
+            return;
+        }
+        if let Some(job) = self.log.begin_sync() {
+            self.syncing = true;
+            start(Job::Sync(Box::new(job)));
+        }
     }
 
-    /// Takes the outcome of a sync. A failed one takes the partition offline for good.
-    pub fn finish_sync(&mut self, done: SyncDone) {
+    /// Takes the outcome of a job.
+    pub fn finish(&mut self, done: JobDone) {
+        match done {
+            JobDone::Sync(done) => self.finish_sync(done),
+            JobDone::Upkeep(done) => {
+                assert!(self.upkeeping, "upkeep that ends was started here");
+                self.upkeeping = false;
+                self.log.finish_upkeep(done);
+            }
+        }
+    }
+
+    /// A failed sync takes the partition offline for good.
+    fn finish_sync(&mut self, done: SyncDone) {
         assert!(self.syncing, "a sync that ends was started here");
         self.syncing = false;
         match self.log.finish_sync(done) {
@@ -125,14 +157,22 @@ impl Partition {
     }
 
     /// Removes the records below `before` (`None`: below the high watermark), which may not lie
-    /// above the high watermark. Done by [`Partition::settle`], when no sync is under way.
+    /// above the high watermark. Done by [`Partition::settle`], when no job is under way.
     pub fn delete_records(&mut self, before: Option<Offset>, reply: DeleteReply) {
         self.deletions.push((before, reply));
     }
 
-    fn run_deletions(&mut self) {
-        if self.syncing {
+    /// Whether something waits that changes which files there are.
+    fn has_changes(&self) -> bool {
+        self.retention_due || !self.deletions.is_empty()
+    }
+
+    fn make_changes(&mut self, now: Now) {
+        if !self.is_quiet() {
             return;
+        }
+        if std::mem::take(&mut self.retention_due) {
+            self.enforce_retention(now);
         }
         for (before, reply) in std::mem::take(&mut self.deletions) {
             reply.send(self.delete_before(before));
@@ -163,9 +203,14 @@ impl Partition {
         }
     }
 
-    /// Removes the segments that retention no longer covers.
-    pub fn enforce_retention(&mut self, now: Now) {
-        if self.offline.is_some() || self.syncing {
+    /// Asks for the segments to be removed that retention no longer covers. Done by
+    /// [`Partition::settle`], when no job is under way.
+    pub fn request_retention(&mut self) {
+        self.retention_due = !self.closing;
+    }
+
+    fn enforce_retention(&mut self, now: Now) {
+        if self.offline.is_some() {
             return;
         }
         let start = self.log.start_offset();
@@ -203,7 +248,7 @@ impl Partition {
     /// Whether nothing is under way any more, so that the log can be handed back.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
-        !self.syncing
+        !self.syncing && !self.upkeeping
     }
 
     /// Ends the partition: everybody who still waits is told so, and the log is handed back.

@@ -37,9 +37,16 @@ fn append(
     answer
 }
 
+fn settle(partition: &mut Partition) -> Option<Job> {
+    let mut jobs = Vec::new();
+    partition.settle(NOW, &mut |job| jobs.push(job));
+    assert!(jobs.len() <= 1, "so little needs no upkeep");
+    jobs.pop()
+}
+
 fn settle_all(partition: &mut Partition) {
-    while let Some(job) = partition.settle(NOW) {
-        partition.finish_sync(job.run());
+    while let Some(job) = settle(partition) {
+        partition.finish(job.run());
     }
 }
 
@@ -47,11 +54,11 @@ fn settle_all(partition: &mut Partition) {
 fn nothing_is_acknowledged_or_shown_before_its_sync() {
     let mut partition = partition();
     let answer = append(&mut partition, batch(None), None);
-    let job = partition.settle(NOW).expect("something waits for a sync");
+    let job = settle(&mut partition).expect("something waits for a sync");
     assert!(answer.try_recv().is_err(), "D1: written is not durable");
     assert_eq!(partition.handle().view().high_watermark.offset, Offset(0));
-    partition.finish_sync(job.run());
-    assert!(partition.settle(NOW).is_none());
+    partition.finish(job.run());
+    assert!(settle(&mut partition).is_none());
     let appended = answer.try_recv().expect("an answer").expect("accepted");
     assert_eq!((appended.base_offset, appended.next_offset), (Offset(0), Offset(1)));
     assert_eq!(partition.handle().view().high_watermark.offset, Offset(1));
@@ -83,11 +90,11 @@ fn a_repeat_and_a_refusal_that_rest_on_durable_records_are_answered_at_once() {
 fn a_repeat_of_records_that_are_not_durable_waits_with_them() {
     let mut partition = partition();
     let first = append(&mut partition, batch(Some(0)), None);
-    let job = partition.settle(NOW).expect("a sync");
+    let job = settle(&mut partition).expect("a sync");
     let again = append(&mut partition, batch(Some(0)), None);
-    assert!(partition.settle(NOW).is_none(), "one sync at a time");
+    assert!(settle(&mut partition).is_none(), "one sync at a time");
     assert!(again.try_recv().is_err(), "a crash could still take the first one back");
-    partition.finish_sync(job.run());
+    partition.finish(job.run());
     settle_all(&mut partition);
     assert!(first.try_recv().expect("an answer").is_ok());
     assert_eq!(again.try_recv().expect("an answer").expect("ok").base_offset, Offset(0));
@@ -110,12 +117,12 @@ fn a_deletion_waits_for_the_sync_under_way_and_never_passes_the_high_watermark()
     for _ in 0..3 {
         drop(append(&mut partition, batch(None), None));
     }
-    let job = partition.settle(NOW).expect("a sync");
+    let job = settle(&mut partition).expect("a sync");
     let (reply, deleted) = Reply::channel();
     partition.delete_records(Some(Offset(2)), reply);
-    assert!(partition.settle(NOW).is_none());
+    assert!(settle(&mut partition).is_none());
     assert!(deleted.try_recv().is_err(), "the log is busy");
-    partition.finish_sync(job.run());
+    partition.finish(job.run());
     settle_all(&mut partition);
     assert_eq!(deleted.try_recv().expect("an answer"), Ok(Offset(2)));
     assert_eq!(partition.handle().view().start(), Offset(2));

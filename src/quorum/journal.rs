@@ -82,6 +82,9 @@ impl Journal {
         let settled = self.log.finish_sync(job.run()).map_err(offline)?;
         assert_eq!(settled.up_to(), self.end(), "the sync covers what was appended");
         assert!(settled.synced().is_some(), "metadata waits for the disk, not for its cache");
+        if let Some(job) = self.log.begin_upkeep() {
+            self.log.finish_upkeep(job.run());
+        }
         self.claim()
     }
 

@@ -1,8 +1,8 @@
 //! The closed set of things one may ask a shard.
 
 use crate::log::frontier::Claim;
-use crate::log::{Log, LogConfig, SyncDone, SyncJob};
-use crate::partition::{Append, DeleteReply, Partition, Reply};
+use crate::log::{Log, LogConfig};
+use crate::partition::{Append, DeleteReply, Job, JobDone, Partition, Reply};
 use crate::types::{Offset, TopicPartition};
 
 /// One thing to do for the owner of partitions.
@@ -10,8 +10,8 @@ use crate::types::{Offset, TopicPartition};
 pub enum Command {
     /// Append batches.
     Append(TopicPartition, Append),
-    /// A sync that the shard asked for has ended.
-    Synced(TopicPartition, SyncDone),
+    /// A job that the shard asked for has ended.
+    Finished(TopicPartition, JobDone),
     /// Remove the records below an offset (`None`: below the high watermark); the answer is the new
     /// log start offset.
     DeleteRecords(TopicPartition, Option<Offset>, DeleteReply),
@@ -21,8 +21,8 @@ pub enum Command {
     Close(TopicPartition, Reply<Option<Log>>),
     /// Change the configuration of a partition's log.
     Configure(TopicPartition, LogConfig),
-    /// Enforce retention everywhere; the answer is the syncs that became due.
-    Maintain(Reply<Vec<(TopicPartition, SyncJob)>>),
+    /// Enforce retention everywhere; the answer is the jobs that became due.
+    Maintain(Reply<Vec<(TopicPartition, Job)>>),
     /// Which partitions are durable up to where, as far as that changed since the last such
     /// command.
     Frontier(Reply<Vec<Claim>>),

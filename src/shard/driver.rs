@@ -15,7 +15,7 @@ use crossbeam_queue::ArrayQueue;
 
 use super::{Command, Outbox, Shard};
 use crate::limits;
-use crate::log::SyncJob;
+use crate::partition::Job;
 use crate::time::Now;
 use crate::types::TopicPartition;
 
@@ -30,7 +30,7 @@ struct Seat {
 }
 
 enum Work {
-    Sync(usize, TopicPartition, Box<SyncJob>),
+    Job(usize, TopicPartition, Job),
     Drain(usize),
 }
 
@@ -42,7 +42,7 @@ pub struct Full(pub Command);
 pub struct Shards {
     seats: Vec<Seat>,
     clock: Clock,
-    /// Bounded by what can be in it: one sync per partition and one drain per shard's holder.
+    /// Bounded by what can be in it: two jobs per partition and one drain per shard's holder.
     work: Sender<Work>,
 }
 
@@ -106,18 +106,18 @@ impl Shards {
         }
     }
 
-    /// Starts syncs that were handed out as an answer.
-    pub fn start_syncs(&self, shard: usize, syncs: Vec<(TopicPartition, SyncJob)>) {
-        for (id, job) in syncs {
-            self.enqueue(Work::Sync(shard, id, Box::new(job)));
+    /// Starts jobs that were handed out as an answer.
+    pub fn start_jobs(&self, shard: usize, jobs: Vec<(TopicPartition, Job)>) {
+        for (id, job) in jobs {
+            self.enqueue(Work::Job(shard, id, job));
         }
     }
 
     fn perform(&self, work: Work) {
         match work {
-            Work::Sync(shard, id, job) => {
+            Work::Job(shard, id, job) => {
                 let done = job.run();
-                self.submit_waiting(shard, Command::Synced(id, done));
+                self.submit_waiting(shard, Command::Finished(id, done));
             }
             Work::Drain(shard) => self.run(shard),
         }
@@ -162,7 +162,7 @@ impl Shards {
             .take(limits::SHARD_DRAIN_MAX)
             .inspect(|_| drained += 1);
         shard.step((self.clock)(), commands, &mut outbox);
-        self.start_syncs(number, outbox.syncs);
+        self.start_jobs(number, outbox.jobs);
         drained
     }
 

@@ -11,8 +11,8 @@ pub use command::Command;
 
 use crate::limits;
 use crate::log::frontier::Claim;
-use crate::log::{Log, SyncJob};
-use crate::partition::{AppendRefusal, Partition, Reply};
+use crate::log::Log;
+use crate::partition::{AppendRefusal, Job, JobDone, Partition, Reply};
 use crate::time::Now;
 use crate::types::TopicPartition;
 
@@ -29,8 +29,8 @@ pub struct Shard {
 /// What a step wants done outside the owner.
 #[derive(Debug, Default)]
 pub struct Outbox {
-    /// Syncs to run, each answered with [`Command::Synced`].
-    pub syncs: Vec<(TopicPartition, SyncJob)>,
+    /// Jobs to run, each answered with [`Command::Finished`].
+    pub jobs: Vec<(TopicPartition, Job)>,
 }
 
 impl Shard {
@@ -43,10 +43,8 @@ impl Shard {
             }
         }
         for id in touched {
-            if let Some(partition) = self.partitions.get_mut(&id)
-                && let Some(job) = partition.settle(now)
-            {
-                outbox.syncs.push((id, job));
+            if let Some(partition) = self.partitions.get_mut(&id) {
+                partition.settle(now, &mut |job| outbox.jobs.push((id, job)));
             }
         }
     }
@@ -66,12 +64,14 @@ impl Shard {
                 }
                 Some(id)
             }
-            Command::Synced(id, done) => {
+            Command::Finished(id, done) => {
+                if matches!(done, JobDone::Sync(_)) {
+                    self.synced.insert(id);
+                }
                 self.partitions
                     .get_mut(&id)
-                    .expect("a partition stays while it syncs")
-                    .finish_sync(done);
-                self.synced.insert(id);
+                    .expect("a partition stays while a job of it is under way")
+                    .finish(done);
                 self.finish_close(id);
                 Some(id)
             }
@@ -116,7 +116,7 @@ impl Shard {
         }
     }
 
-    /// Hands the log of a closing partition back once no sync of it is under way.
+    /// Hands the log of a closing partition back once no job of it is under way.
     fn finish_close(&mut self, id: TopicPartition) {
         let quiet = self.partitions.get(&id).is_some_and(Partition::is_quiet);
         if quiet && let Some(reply) = self.closing.remove(&id) {
@@ -126,16 +126,16 @@ impl Shard {
         }
     }
 
-    fn maintain(&mut self, now: Now) -> Vec<(TopicPartition, SyncJob)> {
-        let mut syncs = Vec::new();
+    fn maintain(&mut self, now: Now) -> Vec<(TopicPartition, Job)> {
+        let mut jobs = Vec::new();
         for (id, partition) in &mut self.partitions {
-            partition.enforce_retention(now);
+            let mut start = |job| jobs.push((*id, job));
+            partition.request_retention();
+            partition.settle(now, &mut start);
             // Logs that do not sync for their producers do so here, so that the frontier moves.
-            if let Some(job) = partition.settle(now).or_else(|| partition.begin_sync()) {
-                syncs.push((*id, job));
-            }
+            partition.begin_sync(&mut start);
         }
-        syncs
+        jobs
     }
 
     fn take_frontier(&mut self) -> Vec<Claim> {

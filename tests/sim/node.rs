@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use rivvend::log::clean::{CleanLog, CleanShutdown, Taken};
 use rivvend::log::frontier::{Frontier, FrontierState};
-use rivvend::log::{Known, KnownFrontier, Log, OpenMode, Recovery, SyncDone, SyncJob};
-use rivvend::partition::{Partition, PartitionHandle, Reply};
+use rivvend::log::{Known, KnownFrontier, Log, OpenMode, Recovery};
+use rivvend::partition::{Job, JobDone, Partition, PartitionHandle, Reply};
 use rivvend::shard::{Command, Outbox, Shard, shard_of};
 use rivvend::storage::Disk;
 use rivvend::storage::memory::MemoryDisk;
@@ -21,11 +21,11 @@ use crate::setup::Setup;
 /// Where everything is.
 pub(crate) const DATA_DIR: &str = "/data";
 
-/// A sync that the shard asked for.
+/// A job that the shard asked for.
 #[derive(Debug)]
-pub(crate) enum Job {
-    Todo(SyncJob),
-    Done(SyncDone),
+pub(crate) enum Work {
+    Todo(Job),
+    Done(JobDone),
 }
 
 /// What opening a partition found.
@@ -43,7 +43,7 @@ pub(crate) struct Node {
     mailboxes: Vec<Vec<Command>>,
     journal: Frontier,
     pub(crate) handles: Vec<Arc<PartitionHandle>>,
-    pub(crate) jobs: BTreeMap<u64, (TopicPartition, Job)>,
+    pub(crate) jobs: BTreeMap<u64, (TopicPartition, Work)>,
     jobs_begun: u64,
 }
 
@@ -116,37 +116,37 @@ impl Node {
         self.mailboxes[shard].push(command);
     }
 
-    /// Lets a shard work off its mailbox; the numbers of the syncs that this began.
+    /// Lets a shard work off its mailbox; the numbers of the jobs that this began.
     pub(crate) fn step(&mut self, shard: usize, now: Now) -> Vec<u64> {
         let commands = std::mem::take(&mut self.mailboxes[shard]);
         let mut outbox = Outbox::default();
         self.shards[shard].step(now, commands.into_iter(), &mut outbox);
-        self.begin(outbox.syncs)
+        self.begin(outbox.jobs)
     }
 
-    fn begin(&mut self, syncs: Vec<(TopicPartition, SyncJob)>) -> Vec<u64> {
+    fn begin(&mut self, jobs: Vec<(TopicPartition, Job)>) -> Vec<u64> {
         let mut begun = Vec::new();
-        for (id, job) in syncs {
+        for (id, job) in jobs {
             self.jobs_begun += 1;
-            self.jobs.insert(self.jobs_begun, (id, Job::Todo(job)));
+            self.jobs.insert(self.jobs_begun, (id, Work::Todo(job)));
             begun.push(self.jobs_begun);
         }
         begun
     }
 
-    /// Does the work of a sync. Its shard is told later.
+    /// Does the work of a job. Its shard is told later.
     pub(crate) fn run(&mut self, job: u64) {
-        if let Some((id, Job::Todo(todo))) = self.jobs.remove(&job) {
-            self.jobs.insert(job, (id, Job::Done(todo.run())));
+        if let Some((id, Work::Todo(todo))) = self.jobs.remove(&job) {
+            self.jobs.insert(job, (id, Work::Done(todo.run())));
         }
     }
 
-    /// Tells the shard of a sync that has ended; which shard that is.
+    /// Tells the shard of a job that has ended; which shard that is.
     pub(crate) fn tell(&mut self, job: u64) -> Option<usize> {
         match self.jobs.remove(&job) {
-            Some((id, Job::Done(done))) => {
+            Some((id, Work::Done(done))) => {
                 let shard = shard_of(id, self.shards.len());
-                self.submit(shard, Command::Synced(id, done));
+                self.submit(shard, Command::Finished(id, done));
                 Some(shard)
             }
             _ => None,
@@ -159,10 +159,10 @@ impl Node {
         let mut claims = Vec::new();
         for shard in 0..self.shards.len() {
             if enforce {
-                let (reply, syncs) = Reply::channel();
+                let (reply, jobs) = Reply::channel();
                 self.submit(shard, Command::Maintain(reply));
                 begun.extend(self.step(shard, now));
-                begun.extend(self.begin(syncs.try_recv().unwrap_or_default()));
+                begun.extend(self.begin(jobs.try_recv().unwrap_or_default()));
             }
             let (reply, entries) = Reply::channel();
             self.submit(shard, Command::Frontier(reply));

@@ -105,6 +105,9 @@ impl World {
         let settled = self.log.finish_sync(job.run()).map_err(over)?;
         assert_eq!(settled.up_to(), self.log.end_offset());
         self.promise.must = self.promise.may.clone();
+        if let Some(job) = self.log.begin_upkeep() {
+            self.log.finish_upkeep(job.run());
+        }
         Ok(())
     }
 
