@@ -69,6 +69,10 @@ pub const MAILBOX_COMMANDS_MAX: usize = 4_096;
 pub const SHARD_DRAIN_MAX: usize = 64;
 /// Shards per core; partitions are hashed over all shards.
 pub const SHARDS_PER_CORE: usize = 4;
+/// Small batches that come while a log syncs are gathered up to so many bytes ...
+pub const GATHERED_BYTES_MAX: usize = 64 * 1024;
+/// ... and so many batches, and then written with one call when the sync ends.
+pub const GATHERED_BATCHES_MAX: usize = 256;
 /// Threads that run `fdatasync` and read what is not in the page cache.
 pub const FLUSHERS: usize = 8;
 

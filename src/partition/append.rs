@@ -7,7 +7,7 @@ use crate::limits;
 use crate::log::AppendError;
 use crate::log::producers::Verdict;
 use crate::planted::{self, Bug};
-use crate::record::CheckedBatch;
+use crate::record::{BatchHeader, CheckedBatch};
 use crate::time::Now;
 use crate::types::{Durability, Offset, ProducerEpoch, Sequence};
 
@@ -119,7 +119,7 @@ impl Partition {
     /// Checks and stages an append; [`Partition::settle`] writes it.
     pub fn append(&mut self, now: Now, append: Append) {
         assert!(!append.batches.is_empty(), "an append holds at least one batch");
-        if self.repeats_staged_producer(&append) || self.staged_bytes() >= self.staged_bytes_max() {
+        if self.repeats_staged_producer(&append) || self.staged_bytes >= self.staged_bytes_max() {
             // Deduplication reads the log's state, which learns of a batch when it is written; and
             // one write shall neither take long nor outgrow a segment.
             self.write_staged(now);
@@ -140,7 +140,12 @@ impl Partition {
     }
 
     fn repeats_staged_producer(&self, append: &Append) -> bool {
-        !self.staged.is_empty() && append.batches.iter().any(|b| b.header().producer().is_some())
+        let id = |header: &BatchHeader| header.producer().map(|(id, _, _)| id);
+        let staged = |producer| self.staged.iter().any(|staged| id(staged.header()) == producer);
+        append.batches.iter().any(|batch| {
+            let producer = id(batch.header());
+            producer.is_some() && staged(producer)
+        })
     }
 
     fn park(
@@ -153,10 +158,6 @@ impl Partition {
         self.pending.park(self.high_watermark, depends_on, bytes, outcome, reply);
     }
 
-    fn staged_bytes(&self) -> usize {
-        self.staged_replies.iter().map(|staged| staged.bytes).sum()
-    }
-
     fn staged_bytes_max(&self) -> usize {
         let segment = usize::try_from(self.log.config().segment_bytes).unwrap_or(usize::MAX);
         segment.min(limits::STAGED_BYTES_MAX)
@@ -164,7 +165,7 @@ impl Partition {
 
     fn judge(&self, append: &Append) -> Result<Judged, AppendRefusal> {
         self.refuse_offline()?;
-        let pending = self.pending.bytes() + self.staged_bytes();
+        let pending = self.pending.bytes() + self.staged_bytes;
         if pending > limits::PARTITION_PENDING_BYTES_MAX {
             let limit = limits::PARTITION_PENDING_BYTES_MAX;
             return Err(AppendRefusal::Overloaded { pending, limit });
@@ -211,6 +212,7 @@ impl Partition {
             self.staged.push(stamped);
         }
         let appended = self.appended(base_offset, self.staged_end);
+        self.staged_bytes += bytes;
         self.staged_replies.push(StagedReply { appended, bytes, reply: append.reply });
     }
 
@@ -223,6 +225,17 @@ impl Partition {
         }
     }
 
+    /// Whether what is staged may wait for the sync under way to end: nothing of it can be
+    /// acknowledged before the next one, and one write for all that comes until then costs less
+    /// than a write each. Larger batches are written beside the sync, which takes about as long.
+    pub(super) fn is_gathering(&self) -> bool {
+        self.syncing
+            && !self.closing
+            && self.log.config().durability == Durability::Fsync
+            && self.staged_bytes < limits::GATHERED_BYTES_MAX
+            && self.staged.len() < limits::GATHERED_BATCHES_MAX
+    }
+
     /// Writes everything staged with one call and parks the replies on their offsets.
     pub(super) fn write_staged(&mut self, now: Now) {
         if self.staged.is_empty() {
@@ -230,6 +243,7 @@ impl Partition {
         }
         let outcome = self.log.append(&self.staged, now);
         self.staged.clear();
+        self.staged_bytes = 0;
         let replies = std::mem::take(&mut self.staged_replies);
         match outcome {
             Ok(_) => {

@@ -36,9 +36,10 @@ pub struct Partition {
     epoch: LeaderEpoch,
     high_watermark: Offset,
     pending: Pending,
-    /// Batches stamped in this step that are not written yet, so that one write takes them all.
+    /// Batches that are stamped and not written yet, so that one write takes them all.
     staged: Vec<StampedBatch>,
     staged_replies: Vec<append::StagedReply>,
+    staged_bytes: usize,
     staged_end: Offset,
     /// Deletions that wait for the jobs that are under way.
     deletions: Vec<(Option<Offset>, DeleteReply)>,
@@ -72,6 +73,7 @@ impl Partition {
             pending: Pending::default(),
             staged: Vec::new(),
             staged_replies: Vec::new(),
+            staged_bytes: 0,
             staged_end: end,
             deletions: Vec::new(),
             retention_due: false,
@@ -95,11 +97,13 @@ impl Partition {
         &self.log
     }
 
-    /// Ends a step for this partition: writes what is staged, settles what may be settled without a
+    /// Ends a step for this partition: writes what is staged unless it gathers, settles what may be settled without a
     /// sync, publishes the view and hands the jobs that are due to `start`. Every path through a
     /// shard ends here.
     pub fn settle(&mut self, now: Now, start: &mut impl FnMut(Job)) {
-        self.write_staged(now);
+        if !self.is_gathering() {
+            self.write_staged(now);
+        }
         // Also what was settled long ago: a repeated batch or a refusal may rest on nothing newer,
         // and then no sync comes that would let its answer out.
         if let Some(settled) = self.log.settled() {
@@ -273,12 +277,15 @@ impl Partition {
     fn go_offline(&mut self, reason: &str) -> AppendRefusal {
         let reason: Arc<str> = reason.into();
         let refusal = AppendRefusal::Offline(Arc::clone(&reason));
+        self.pending.refuse_all(&refusal);
+        if self.offline.is_some() {
+            return refusal;
+        }
         tracing::error!(
             partition = %self.handle.id(),
             %reason,
             "this partition is offline until the broker is restarted"
         );
-        self.pending.refuse_all(&refusal);
         self.offline = Some(reason);
         self.changed = true;
         refusal

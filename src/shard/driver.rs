@@ -10,9 +10,9 @@ use std::sync::atomic::{Ordering, fence};
 use std::sync::{Arc, Mutex, TryLockError};
 use std::thread::JoinHandle;
 
-use crossbeam_channel::{Receiver, Sender};
 use crossbeam_queue::ArrayQueue;
 
+use super::queue::Queue;
 use super::{Command, Outbox, Shard};
 use crate::limits;
 use crate::partition::Job;
@@ -43,7 +43,7 @@ pub struct Shards {
     seats: Vec<Seat>,
     clock: Clock,
     /// Bounded by what can be in it: two jobs per partition and one drain per shard's holder.
-    work: Sender<Work>,
+    work: Arc<Queue<Work>>,
 }
 
 /// The threads behind [`Shards`]; they end when the last `Shards` is dropped.
@@ -57,21 +57,21 @@ impl Shards {
     /// When the system refuses a thread.
     pub fn start(count: usize, clock: Clock) -> std::io::Result<(Arc<Shards>, Pool)> {
         assert!(count > 0, "there is at least one shard");
-        let (work, todo) = crossbeam_channel::unbounded();
+        let work = Arc::new(Queue::default());
         let seats = (0..count)
             .map(|_| Seat {
                 shard: Mutex::new(Shard::default()),
                 mailbox: ArrayQueue::new(limits::MAILBOX_COMMANDS_MAX),
             })
             .collect();
-        let shards = Arc::new(Shards { seats, clock, work });
+        let shards = Arc::new(Shards { seats, clock, work: Arc::clone(&work) });
         let mut threads = Vec::with_capacity(limits::FLUSHERS);
         for number in 0..limits::FLUSHERS {
             let shards = Arc::downgrade(&shards);
-            let todo: Receiver<Work> = todo.clone();
+            let work = Arc::clone(&work);
             let thread = std::thread::Builder::new().name(format!("flusher-{number}"));
             threads.push(thread.spawn(move || {
-                while let Ok(work) = todo.recv() {
+                while let Some(work) = work.take() {
                     let Some(shards) = shards.upgrade() else { break };
                     shards.perform(work);
                 }
@@ -167,8 +167,13 @@ impl Shards {
     }
 
     fn enqueue(&self, work: Work) {
-        // The receivers live as long as the pool, which outlives every user of the shards.
-        drop(self.work.send(work));
+        self.work.put(work);
+    }
+}
+
+impl Drop for Shards {
+    fn drop(&mut self) {
+        self.work.close();
     }
 }
 

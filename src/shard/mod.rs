@@ -4,6 +4,7 @@
 
 mod command;
 pub mod driver;
+mod queue;
 
 use std::collections::{BTreeMap, BTreeSet};
 
