@@ -1,6 +1,7 @@
-//! What a log does for itself after a sync, while nobody waits: brings side files up to date, writes
-//! the producers down, gives page cache back. All of it may fail without harm, and none of it holds
-//! an acknowledgement up. A log has one such job under way at most, so its parts keep their order.
+//! What a log does for itself after a sync, while nobody waits: brings side files up to date,
+//! writes the producers down, gives page cache back. All of it may fail without harm, and none of
+//! it holds an acknowledgement up. A log has one such job under way at most, so its parts keep
+//! their order.
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -136,8 +137,8 @@ impl UpkeepJob {
         if let Some(Snapshot { offset, content }) = &self.chores.snapshot {
             let path = producers::snapshot_path(&self.dir, *offset);
             let written = disk.replace(&path, content).is_ok();
-            let _ = written
-                && producers::remove_old_snapshots(disk, &self.dir, SNAPSHOTS_KEPT).is_ok();
+            let _ =
+                written && producers::remove_old_snapshots(disk, &self.dir, SNAPSHOTS_KEPT).is_ok();
         }
         UpkeepDone { log: self.log, flushed }
     }

@@ -127,8 +127,9 @@ impl Partition {
         match self.judge(&append) {
             Ok(Judged::Append) => self.stage(append),
             Ok(Judged::Repeat(base_offset, next_offset)) => {
+                // The first one is written, and what is staged comes behind it.
                 let appended = self.appended(base_offset, next_offset);
-                self.park(self.staged_end, 0, Ok(appended), append.reply);
+                self.park(self.log.end_offset(), 0, Ok(appended), append.reply);
             }
             // A refusal that rests on records not settled yet waits for them.
             Err(refusal) if refusal.rests_on_log() => {

@@ -97,9 +97,9 @@ impl Partition {
         &self.log
     }
 
-    /// Ends a step for this partition: writes what is staged unless it gathers, settles what may be settled without a
-    /// sync, publishes the view and hands the jobs that are due to `start`. Every path through a
-    /// shard ends here.
+    /// Ends a step for this partition: writes what is staged unless it gathers, settles what may be
+    /// settled without a sync, publishes the view and hands the jobs that are due to `start`. Every
+    /// path through a shard ends here.
     pub fn settle(&mut self, now: Now, start: &mut impl FnMut(Job)) {
         if !self.is_gathering() {
             self.write_staged(now);
@@ -166,8 +166,9 @@ impl Partition {
         self.deletions.push((before, reply));
     }
 
-    /// Whether something waits that changes which files there are.
-    fn has_changes(&self) -> bool {
+    /// Whether something waits that changes which files there are: retention or a deletion.
+    #[must_use]
+    pub fn has_changes(&self) -> bool {
         self.retention_due || !self.deletions.is_empty()
     }
 

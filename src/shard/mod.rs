@@ -11,8 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub use command::Command;
 
 use crate::limits;
-use crate::log::frontier::Claim;
 use crate::log::Log;
+use crate::log::frontier::Claim;
 use crate::partition::{AppendRefusal, Job, JobDone, Partition, Reply};
 use crate::time::Now;
 use crate::types::TopicPartition;

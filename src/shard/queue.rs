@@ -1,5 +1,5 @@
-//! What the pool has to do. Threads sleep until there is something: a channel that spins first takes
-//! the processor from those it waits for.
+//! What the pool has to do. Threads sleep until there is something: a channel that spins first
+//! takes the processor from those it waits for.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard};
@@ -39,7 +39,8 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Takes the oldest item, waiting until there is one; `None` once the queue is closed and empty.
+    /// Takes the oldest item, waiting until there is one; `None` once the queue is closed and
+    /// empty.
     pub(super) fn take(&self) -> Option<T> {
         let mut state = self.state();
         loop {

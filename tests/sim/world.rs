@@ -162,9 +162,7 @@ impl World {
             Event::Client(client) => return self.let_act(client),
             Event::Step(shard) if current => {
                 self.step_due[shard] = false;
-                let now = self.now();
-                let begun = self.node.as_mut().map(|node| node.step(shard, now));
-                self.schedule_syncs(begun.unwrap_or_default());
+                return self.run_node(false, |node, now| node.step(shard, now));
             }
             Event::RunSync(job) if current => {
                 if let Some(node) = &mut self.node {
@@ -344,35 +342,41 @@ impl World {
     }
 
     fn keep_house(&mut self, enforce: bool) -> Result<(), Broken> {
+        self.run_node(enforce, |node, now| node.keep_house(enforce, now))
+    }
+
+    /// Lets the node work and holds what it removed against what it may remove.
+    fn run_node(
+        &mut self,
+        enforces: bool,
+        work: impl FnOnce(&mut Node, Now) -> Vec<u64>,
+    ) -> Result<(), Broken> {
         let now = self.now();
         let Some(node) = &mut self.node else { return Ok(()) };
-        let starts: Vec<i64> = node.handles.iter().map(|handle| handle.view().start().0).collect();
-        let begun = node.keep_house(enforce, now);
-        let mut cuts = Vec::new();
-        for (partition, from) in starts.into_iter().enumerate() {
-            let view = node.handles[partition].view();
+        let before = node.starts();
+        let begun = work(node, now);
+        let after = node.handles.iter().map(|handle| handle.view()).collect::<Vec<_>>();
+        self.schedule_syncs(begun);
+        let uncertain = self.disk.is_off() || self.trouble.is_faulty;
+        for (partition, ((from, changes), view)) in before.into_iter().zip(after).enumerate() {
+            let seen = &mut self.history.partitions[partition];
+            // What was asked for is deletable since it was sent.
+            let asked = seen.deletable;
+            if uncertain && (enforces || changes) {
+                // The new start may be on the disk although nobody was told that it is.
+                seen.deletable = seen.deletable.max(seen.watermark);
+            }
+            let (to, watermark) = (view.start().0, view.high_watermark.offset.0);
+            if to <= from || to <= asked || self.disk.is_off() {
+                continue;
+            }
             let retention = Retention {
                 now: now.wall.0,
                 age_ms: self.setup.log.retention_ms,
                 bytes: self.setup.log.retention_bytes,
                 left: view.size_bytes,
             };
-            let (to, watermark) = (view.start().0, view.high_watermark.offset.0);
-            if to > from {
-                cuts.push((partition, Cut { from, to, watermark, retention: Some(retention) }));
-            }
-        }
-        self.schedule_syncs(begun);
-        if enforce && (self.disk.is_off() || self.trouble.is_faulty) {
-            // The new start may be on the disk although nobody was told that it is.
-            for seen in &mut self.history.partitions {
-                seen.deletable = seen.deletable.max(seen.watermark);
-            }
-        }
-        if self.disk.is_off() {
-            return Ok(());
-        }
-        for (partition, cut) in cuts {
+            let cut = Cut { from, to, watermark, retention: Some(retention) };
             self.history.observe(&Fact::Cut { partition, cut })?;
         }
         Ok(())
