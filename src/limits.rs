@@ -37,7 +37,7 @@ pub const CLUSTER_PARTITIONS_MAX: usize = 200_000;
 pub const CLIENT_ID_BYTES_MAX: usize = 255;
 
 /// Frames up to this size get all of their buffer at once; larger ones as they arrive.
-pub const FRAME_BYTES_ORDINARY: usize = 2 * MIB;
+pub const FRAME_BYTES_ORDINARY: usize = 8 * MIB;
 /// Bytes of a frame that may arrive before it needs any of the node's room.
 pub const ARRIVING_BYTES_FREE: usize = 64 * KIB;
 /// Room that a large frame is given ahead of its bytes, at most.

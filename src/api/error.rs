@@ -130,3 +130,20 @@ pub fn disk_full(free_bytes: u64, needed_bytes: u64) -> Error {
 pub fn read_only() -> Error {
     Error::new(ErrorCode::ReadOnly, "the data directory is open for reading only")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::Offset;
+
+    /// bad-inputs 26: what is not there is told from what can not be told yet.
+    #[test]
+    fn offsets_outside_the_log_and_views_that_are_not_ready_have_their_own_codes() {
+        let code = |error| of_read(&error, "t", PartitionId(0)).error_code();
+        let (offset, start, end) = (Offset(5), Offset(7), Offset(3));
+        let below = ReadError::BelowStart { offset, start };
+        assert_eq!(code(below), Some(ErrorCode::OffsetOutOfRange));
+        assert_eq!(code(ReadError::BeyondEnd { offset, end }), Some(ErrorCode::OffsetOutOfRange));
+        assert_eq!(code(ReadError::Stale), Some(ErrorCode::OffsetNotAvailable));
+    }
+}

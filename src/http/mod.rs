@@ -15,7 +15,7 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderValue, StatusCode};
-use axum::middleware::{Next, from_fn};
+use axum::middleware::{Next, from_fn, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use hyper::server::conn::http1;
@@ -30,7 +30,7 @@ use self::problem::Problem;
 use self::stall::WriteDeadline;
 use crate::limits::{HTTP_BODY_BYTES_MAX, HTTP_HEAD_BYTES_MAX, HTTP_HEAD_MS_MAX};
 use crate::net::listener::{Acceptor, accept};
-use crate::net::service::{Health, Service, Session};
+use crate::net::service::{Health, Peer, Service, Session};
 use crate::net::{Edge, PROTECTED_MODE, Socket};
 use crate::protocol::error::ErrorCode;
 use crate::telemetry::{Listener, Reason};
@@ -121,22 +121,46 @@ async fn serve_connection<S: Service>(
 ) {
     let _open = edge.opened(listener);
     let routes = if edge.admits(&session.peer) {
-        routes
+        let (edge, peer) = (Arc::clone(&edge), session.peer);
+        routes.layer(map_response(move |response: Response| {
+            count(&edge, listener, &peer, response.status());
+            std::future::ready(response)
+        }))
     } else {
         edge.reject(listener, Reason::ProtectedMode, &session.peer, PROTECTED_MODE);
         Router::new().fallback(refuse_other_machines)
     };
-    match socket {
+    let ended = match socket {
         Socket::Tcp(stream) => drive(&edge, stream, routes).await,
         Socket::Unix(stream) => drive(&edge, stream, routes).await,
+    };
+    match ended {
+        Ok(()) => {}
+        Err(error) if error.is_parse() => {
+            edge.reject(listener, Reason::Malformed, &session.peer, error);
+        }
+        // A client that breaks off is its own matter.
+        Err(error) => tracing::debug!("an HTTP connection ended early: {error}"),
     }
+}
+
+/// Counts an answer that turns its request away.
+fn count<S: Service>(edge: &Edge<S>, listener: Listener, peer: &Peer, status: StatusCode) {
+    if !status.is_client_error() {
+        return;
+    }
+    let reason = match status {
+        StatusCode::PAYLOAD_TOO_LARGE => Reason::MessageTooLarge,
+        _ => Reason::InvalidRequest,
+    };
+    edge.reject(listener, reason, peer, status);
 }
 
 async fn drive<S: Service>(
     edge: &Edge<S>,
     stream: impl AsyncRead + AsyncWrite + Unpin,
     routes: Router,
-) {
+) -> hyper::Result<()> {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(Duration::from_millis(HTTP_HEAD_MS_MAX))
@@ -147,20 +171,11 @@ async fn drive<S: Service>(
         );
     let mut connection = pin!(connection);
     let deadline = tokio::select! {
-        ended = connection.as_mut() => return note(ended),
+        ended = connection.as_mut() => return ended,
         deadline = edge.stopping().wait() => deadline,
     };
     connection.as_mut().graceful_shutdown();
-    if let Ok(ended) = timeout_at(deadline, connection).await {
-        note(ended);
-    }
-}
-
-/// A client that breaks off is its own matter.
-fn note(ended: hyper::Result<()>) {
-    if let Err(error) = ended {
-        tracing::debug!("an HTTP connection ended early: {error}");
-    }
+    timeout_at(deadline, connection).await.unwrap_or(Ok(()))
 }
 
 #[cfg(test)]

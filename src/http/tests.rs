@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use super::*;
 use crate::net::Settings;
 use crate::net::listener::bind_tcp;
-use crate::net::service::{Answer, Feed, Peer, Pending, Progress};
+use crate::net::service::{Answer, Feed, Pending, Progress};
 use crate::protocol::native::message;
 use crate::telemetry::Telemetry;
 
@@ -141,6 +141,12 @@ async fn what_does_not_fit_gets_its_own_status_and_a_problem_document() {
             let document: serde_json::Value = serde_json::from_str(&body).expect("JSON");
             assert_eq!(document["status"], expected);
         }
+    }
+    for (reason, count) in
+        [(Reason::InvalidRequest, 2), (Reason::MessageTooLarge, 1), (Reason::Malformed, 2)]
+    {
+        let edge = &server.edge.telemetry().edge;
+        assert_eq!(edge.rejections(Listener::Http, reason), count, "{reason:?}");
     }
     let (_, head, _) = server.ask("DELETE /metrics HTTP/1.1\r\n").await;
     assert!(head.contains("allow: get,head"), "{head}");

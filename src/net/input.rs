@@ -19,7 +19,7 @@ const READ_BYTES_MIN: usize = 4 * 1024;
 /// Room made once reads fill what they are given. Larger frames get exactly their own.
 const READ_BYTES_MAX: usize = 64 * 1024;
 /// A buffer up to this size is kept for the next frame even if that one is smaller.
-const KEPT_BYTES_MAX: usize = limits::FRAME_BYTES_ORDINARY;
+const KEPT_BYTES_MAX: usize = 2 * 1024 * 1024;
 
 /// How far a frame has come.
 #[derive(Debug, Clone, Copy)]

@@ -400,6 +400,10 @@ async fn indexes_that_are_gone_or_wrong_change_no_answer() {
             let client = broker.client().await;
             stored.assert_whole(&client, 0).await;
             assert_eq!(answers(&broker).await, expected, "{wrong}");
+            if wrong == "gone" {
+                let told = broker.wait_log("rebuilt");
+                assert!(told.contains("WARN") && told.contains("indexes"), "{told}");
+            }
             stop(broker, ended);
         }
     }

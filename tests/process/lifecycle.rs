@@ -216,6 +216,15 @@ fn missing_permissions_end_with_their_own_code() {
     let (code, said) = stranger.refused();
     assert_eq!(code, PERMISSION, "{said}");
     assert!(said.contains(&setup.data.display().to_string()), "{said}");
+    // Not even their owner may look into these.
+    let closed = directory.path().join("closed");
+    fs::create_dir(&closed).expect("made");
+    std::os::unix::fs::chown(&closed, Some(NOBODY), Some(NOBODY)).expect("we are root");
+    let none = std::os::unix::fs::PermissionsExt::from_mode(0o000);
+    fs::set_permissions(&closed, none).expect("ours");
+    let (code, said) = Setup { data: closed.clone(), ..stranger.clone() }.refused();
+    assert_eq!(code, PERMISSION, "{said}");
+    assert!(said.contains(&closed.display().to_string()), "{said}");
     let missing = Setup { data: directory.path().join("new"), ..stranger };
     let (code, said) = missing.refused();
     assert_eq!(code, PERMISSION, "{said}");
