@@ -174,21 +174,19 @@ fn goal(room: &Room, frame: Arriving) -> usize {
 }
 
 #[cfg(test)]
-impl Held {
-    /// Lets go of the reserve, if it is held.
-    pub(super) fn give_back_reserve(&mut self) {
-        self.reserve = None;
-    }
-}
-
-#[cfg(test)]
 impl Room {
+    /// Takes all there is but the reserve and so many bytes.
+    pub(super) fn leave(&self, bytes: usize) -> Held {
+        let all = self.shared.available_permits().saturating_sub(bytes);
+        let all = u32::try_from(all).expect("below 4 GiB");
+        let shared = Arc::clone(&self.shared).try_acquire_many_owned(all).expect("it is there");
+        Held { shared: Some(shared), reserve: None }
+    }
+
     /// Takes all there is.
     pub(super) fn take_all(&self) -> Held {
-        let all = u32::try_from(self.shared.available_permits()).expect("below 4 GiB");
-        let shared = Arc::clone(&self.shared).try_acquire_many_owned(all).expect("it is there");
         let reserve = Arc::clone(&self.reserve).try_acquire_owned().ok();
-        Held { shared: Some(shared), reserve }
+        Held { reserve, ..self.leave(0) }
     }
 
     /// Bytes that nobody holds.

@@ -193,6 +193,10 @@ impl<S: Service> Edge<S> {
         detail: impl Display,
     ) {
         self.telemetry.edge.rejected(listener, reason);
+        if *peer == Peer::Embedded {
+            // The command that is refused is this process, and says so itself.
+            return;
+        }
         let now_ms = self.started.elapsed().as_millis() as u64;
         if let Some(left_out) = self.quiet.report(reason, now_ms) {
             tracing::warn!(

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rivvend::protocol::error::ErrorCode;
 use rustix::process::Signal;
 
-use super::broker::{PATIENCE, Setup, snapshot};
+use super::broker::{PATIENCE, Setup, rivvend, snapshot};
 use super::has_root_and;
 use super::load::{append, batch, create_topic, read_all};
 
@@ -282,4 +282,20 @@ async fn lost_metadata_stop_the_start_and_delete_nothing() {
     assert_eq!(read_all(&broker.client().await, "kept", 0, 0).await.len(), 1);
     broker.signal(Signal::TERM);
     broker.wait_exit(PATIENCE);
+}
+
+/// A command that works on a directory itself is the broker then, and says what went wrong once.
+#[test]
+fn a_refusal_inside_a_command_is_told_by_the_command_alone() {
+    let directory = new_directory();
+    let setup = Setup::new(directory.path().join("data"));
+    setup.start().stop();
+    let describe = rivvend()
+        .args(["topic", "describe", "missing", "--data-dir"])
+        .arg(&setup.data)
+        .output()
+        .expect("it runs");
+    let said = String::from_utf8_lossy(&describe.stderr).into_owned();
+    assert_eq!(describe.status.code(), Some(3), "{said}");
+    assert!(said.contains("missing") && !said.contains("WARN"), "{said}");
 }

@@ -171,6 +171,28 @@ async fn without_room_in_the_node_requests_wait_and_pings_behind_them_too() {
     assert_eq!(edge.room.free_bytes(), all);
 }
 
+/// What comes in pieces, because there is little room or the frame is large, is whole in the end.
+#[tokio::test]
+async fn a_large_payload_arrives_whole_with_little_room_and_with_plenty() {
+    let payload: Vec<u8> =
+        (0..13_u32 << 20).map(|at| (at.wrapping_mul(0x9E37) >> 9) as u8).collect();
+    let small = &payload[..300_000];
+    for left in [usize::MAX, 1 << 20, 0] {
+        let edge = edge();
+        let held = edge.room.leave(left);
+        let mut client = connect(&edge).await;
+        for (stream, payload) in [(1, small), (2, &payload[..]), (3, small)] {
+            client.request(stream, produce("ready"), payload).await;
+        }
+        for stream in 1..=3 {
+            assert_eq!(client.frame().await.stream, stream);
+        }
+        let produced = edge.service.produced.lock().expect("lock");
+        assert!(produced[0] == small && produced[1] == payload && produced[2] == small, "{left}");
+        drop(held);
+    }
+}
+
 /// Announces the largest frame there may be and sends `sent` bytes of it.
 async fn giant(edge: &Arc<Edge<Fake>>, sent: usize) -> Client<UnixStream> {
     let mut client = connect(edge).await;
@@ -210,8 +232,7 @@ async fn stalled_giants_hold_up_nobody() {
 #[tokio::test(start_paused = true)]
 async fn a_full_room_is_passed_through_one_by_one_and_the_slow_lose_their_place() {
     let edge = edge();
-    let mut full = edge.room.take_all();
-    full.give_back_reserve();
+    let full = edge.room.leave(0);
     let begun = tokio::time::Instant::now();
     let mut stalled = giant(&edge, 100_000).await;
     settle().await;
