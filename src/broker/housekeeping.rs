@@ -89,9 +89,16 @@ impl Housekeeper {
     }
 
     /// Begins the journal of this process. Not before the metadata is there: a journal says that
-    /// the directory has been in use.
-    pub(super) fn begin(&self, known: &KnownLogs) -> Result<(), StorageError> {
-        let entries = known.entries.clone();
+    /// the directory has been in use. `recovered` is what is known of the logs now that they are
+    /// open: what is about to be served must not be taken for a torn tail later.
+    pub(super) fn begin(&self, known: &KnownLogs, recovered: &[Claim]) -> Result<(), StorageError> {
+        let mut entries = known.entries.clone();
+        for claim in recovered {
+            let entry = entries.entry(claim.partition).or_insert(claim.entry);
+            if entry.end_offset < claim.entry.end_offset {
+                *entry = claim.entry;
+            }
+        }
         let journal = Frontier::begin(Arc::clone(&self.disk), &self.data_dir, entries)?;
         *self.frontier() = Some(journal);
         Ok(())
@@ -241,6 +248,17 @@ pub(super) async fn keep_house(node: Weak<Node>) {
     }
 }
 
+/// What became durable in all shards since they were last asked.
+pub(super) fn all_claims(node: &Node) -> Vec<Claim> {
+    (0..node.shards().count()).flat_map(|number| claims_of(node, number)).collect()
+}
+
+fn claims_of(node: &Node, shard: usize) -> Vec<Claim> {
+    let (reply, claims) = Reply::channel();
+    node.shards().submit_waiting(shard, ShardCommand::Frontier(reply));
+    claims.recv().unwrap_or_default()
+}
+
 /// One round; whether records are coming in.
 fn tidy_up(node: &Node, enforce_retention: bool) -> bool {
     if let Err(error) = node.space().refresh() {
@@ -253,9 +271,7 @@ fn tidy_up(node: &Node, enforce_retention: bool) -> bool {
             node.shards().submit_waiting(number, ShardCommand::Maintain(reply));
             node.shards().start_jobs(number, jobs.recv().unwrap_or_default());
         }
-        let (reply, entries) = Reply::channel();
-        node.shards().submit_waiting(number, ShardCommand::Frontier(reply));
-        claims.extend(entries.recv().unwrap_or_default());
+        claims.extend(claims_of(node, number));
     }
     if let Err(error) = node.housekeeper().record(&claims) {
         // Only the next recovery takes longer: it scans from where the journal ends.

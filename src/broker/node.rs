@@ -175,7 +175,8 @@ impl Node {
                 return Ok(());
             }
             // Until every log is recovered the old journal is the evidence.
-            node.housekeeper.begin(&known).map_err(StartError::from)
+            let recovered = housekeeping::all_claims(&node);
+            node.housekeeper.begin(&known, &recovered).map_err(StartError::from)
         };
         let opened = tokio::task::spawn_blocking(open).await;
         opened.expect("a panic while opening logs ends the start")?;

@@ -34,6 +34,7 @@ fn log_config(settings: &TopicSettings, tail_window_bytes: u64) -> LogConfig {
         retention_bytes: settings.retention_bytes,
         producer_expiry_ms: PRODUCER_EXPIRY_MS,
         cached_tail_bytes: tail_window_bytes,
+        ..LogConfig::default()
     }
 }
 

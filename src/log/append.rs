@@ -9,6 +9,7 @@ use super::read::{Damage, Position};
 use super::segment::Segment;
 use super::sidecar::Flush;
 use super::upkeep::{Extent, Snapshot};
+use super::witness::{Gaps, Witness};
 use super::{Log, sums};
 use crate::limits;
 use crate::planted::{self, Bug};
@@ -127,9 +128,9 @@ impl Active {
             return;
         }
         let index = self.segment.index_if_loaded().expect("an active segment has its index");
-        let (offset, at) = (end.offset, end.bytes);
+        let (offset, at, sum) = (end.offset, end.bytes, Some(self.sum));
         // Sound: this process wrote the block, or checked the part of it that was there.
-        index.push(Boundary { offset, at, newest: self.newest, sum: self.sum }, true);
+        index.push(Boundary { offset, at, newest: self.newest, sum }, true);
         (self.block_at, self.sum) = (at, 0);
     }
 }
@@ -154,7 +155,8 @@ impl Log {
         self.append_in_order(batches, now)
     }
 
-    /// Appends batches as another node's log has them: gaps left by compaction are kept.
+    /// Appends batches as another node's log has them. Gaps left by compaction are kept in a log
+    /// that is configured to have some.
     ///
     /// # Errors
     /// When nothing was appended, see [`AppendError`].
@@ -171,6 +173,9 @@ impl Log {
         for batch in batches {
             if batch.base_offset() < next {
                 return Err(AppendError::OutOfPlace("the batch begins before the log ends"));
+            }
+            if batch.base_offset() > next && self.config.gaps == Gaps::Refused {
+                return Err(AppendError::OutOfPlace("offsets are missing before the batch"));
             }
             if batch.header().leader_epoch < epoch {
                 return Err(AppendError::OutOfPlace("the batch is of an older leader epoch"));
@@ -262,7 +267,7 @@ impl Log {
         }
     }
 
-    fn note_snapshot(&mut self) {
+    pub(super) fn note_snapshot(&mut self) {
         let content = self.producers.encode();
         self.pending.after.snapshot = Some(Snapshot { offset: self.end.offset, content });
     }
@@ -336,7 +341,8 @@ impl Log {
             Err(error) if error.is_full() => return Err(AppendError::Full(error)),
             Err(error) => return Err(self.poison(error)),
         };
-        let segment = Segment::created(self.disk.clone(), path, base, file.clone());
+        let witness = Arc::new(Witness::new(self.config.gaps));
+        let segment = Segment::created(self.disk.clone(), path, base, file.clone(), witness);
         let segment = Arc::new(segment);
         self.active = Some(Active::new(segment.clone(), file));
         self.segments = self.segments.iter().cloned().chain([segment]).collect::<Vec<_>>().into();

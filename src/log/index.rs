@@ -17,9 +17,13 @@ pub(super) struct Boundary {
     pub(super) at: u64,
     /// Newest time stamp of any record before the place; [`NEVER`] when there is none.
     pub(super) newest: Millis,
-    /// Checksum of the block that ends here, see `sums`.
-    pub(super) sum: u32,
+    /// Checksum of the block that ends here, see `sums`. `None` when the boundary was found again
+    /// from headers that nobody had verified: a sum over those would testify to any damage.
+    pub(super) sum: Option<u32>,
 }
+
+/// The word of a checksum that there is none of.
+const NO_SUM: u64 = 1 << 32;
 
 /// Older than every time stamp.
 pub(super) const NEVER: Millis = Millis(i64::MIN);
@@ -49,14 +53,14 @@ impl Index {
     /// Boundary `i`, at most [`Index::last`].
     pub(super) fn boundary(&self, i: usize) -> Boundary {
         if i == 0 {
-            return Boundary { offset: self.base, at: 0, newest: NEVER, sum: 0 };
+            return Boundary { offset: self.base, at: 0, newest: NEVER, sum: None };
         }
         let [place, time, sum] = self.words(i);
         Boundary {
             offset: self.base.plus((place >> 32) as i64),
             at: place & u64::from(u32::MAX),
             newest: Millis(time as i64),
-            sum: sum as u32,
+            sum: sum_of(sum),
         }
     }
 
@@ -84,7 +88,7 @@ impl Index {
             self.verified.set_bit(self.last());
         }
         self.times.push(boundary.newest.0 as u64);
-        self.sums.push(u64::from(boundary.sum));
+        self.sums.push(boundary.sum.map_or(NO_SUM, u64::from));
         self.places.push(u64::from(relative) << 32 | u64::from(at));
     }
 
@@ -93,7 +97,7 @@ impl Index {
         let last = self.last_boundary();
         let (relative, at) = ((place >> 32) as i64, place & u64::from(u32::MAX));
         let Some(offset) = self.base.0.checked_add(relative).map(Offset) else { return false };
-        let (newest, sum) = (Millis(time as i64), sum as u32);
+        let (newest, sum) = (Millis(time as i64), sum_of(sum));
         if at <= last.at || at > len || offset <= last.offset || newest < last.newest {
             return false;
         }
@@ -124,6 +128,13 @@ impl Index {
         self.verified.set_bit(block);
     }
 
+    /// Whether the stretch between the last boundary before `at` and `at` is known to be sound.
+    /// What lies behind the last boundary of all always is: it is checked when the index is loaded.
+    pub(super) fn is_sound_up_to(&self, at: u64) -> bool {
+        let block = self.floor_position(at);
+        block == self.last() || self.boundary(block).at == at || self.is_verified(block)
+    }
+
     /// The index of the segment cut to `len` bytes.
     pub(super) fn cut(&self, len: u64) -> Index {
         let cut = Index::new(self.base);
@@ -148,6 +159,10 @@ impl Index {
     }
 }
 
+fn sum_of(word: u64) -> Option<u32> {
+    u32::try_from(word).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -156,7 +171,8 @@ mod tests {
         let index = Index::new(Offset(100));
         for i in 1..=200u32 {
             let (offset, at) = (Offset(100 + i64::from(i) * 10), u64::from(i) * 4_096);
-            index.push(Boundary { offset, at, newest: Millis(i64::from(i / 2)), sum: i }, i > 3);
+            let (newest, sum) = (Millis(i64::from(i / 2)), (i % 5 > 0).then_some(i));
+            index.push(Boundary { offset, at, newest, sum }, i > 3);
         }
         index
     }
@@ -184,6 +200,15 @@ mod tests {
         assert_eq!(cut.last(), 5);
         assert_eq!(cut.last_boundary().offset, Offset(150));
         assert!(cut.is_verified(4) && !cut.is_verified(0));
+    }
+
+    #[test]
+    fn a_boundary_without_a_checksum_stays_without_one() {
+        let (from, index) = (sample(), Index::new(Offset(100)));
+        for i in 1..=200 {
+            assert!(index.push_words(from.words(i), u64::MAX));
+            assert_eq!(index.boundary(i), from.boundary(i));
+        }
     }
 
     #[test]

@@ -37,6 +37,7 @@ mod sync;
 #[cfg(test)]
 mod tests;
 mod upkeep;
+pub mod witness;
 mod words;
 
 use std::collections::VecDeque;
@@ -58,6 +59,7 @@ use self::frontier::FrontierEntry;
 use self::producers::Producers;
 use self::segment::Segment;
 use self::sync::Pending;
+use self::witness::Gaps;
 use crate::limits;
 use crate::planted::{self, Bug};
 use crate::storage::{Disk, StorageError};
@@ -80,6 +82,8 @@ pub struct LogConfig {
     pub retention_bytes: Option<u64>,
     /// After this long without a batch an idempotent producer is forgotten.
     pub producer_expiry_ms: i64,
+    /// Whether compaction has left gaps between offsets, here or where the log came from.
+    pub gaps: Gaps,
     /// Bytes at the end of the log that stay in the page cache; what is synced and lies before them
     /// is dropped from it.
     pub cached_tail_bytes: u64,
@@ -96,6 +100,7 @@ impl Default for LogConfig {
             retention_ms: Some(7 * DAY_MS),
             retention_bytes: None,
             producer_expiry_ms: DAY_MS,
+            gaps: Gaps::Refused,
             cached_tail_bytes: 512 << 20,
         }
     }

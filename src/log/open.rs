@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::clean::CleanLog;
+use super::epochs::LeaderEpochs;
 use super::frontier::FrontierEntry;
 use super::read::{Damage, Position};
 use super::recover::Recoverer;
 use super::recovery::{CleanMarker, Indexes, Quarantine, Recovery as Report, Truncation};
 use super::segment::Segment;
 use super::sync::SYNC_FAILED;
+use super::witness::Witness;
 use super::{Log, LogConfig, producers, retention, sidecar};
 use crate::planted::{self, Bug};
 use crate::storage::{Disk, StorageError};
@@ -43,6 +45,27 @@ pub enum KnownFrontier {
     /// known to be. `None` when the journal never heard of the log.
     At(Option<FrontierEntry>),
 }
+
+impl Known {
+    /// Up to where the log was synced for certain. The marker of a clean stop tells it as well as
+    /// the journal, unless a failed sync has left a marker of its own: then one of the two is
+    /// wrong.
+    fn believed(&self, sync_failed: bool) -> Option<FrontierEntry> {
+        let entry = match self.frontier {
+            KnownFrontier::At(entry) => entry,
+            KnownFrontier::Missing => None,
+        };
+        let clean = self.clean.filter(|_| !sync_failed).map(|clean| FrontierEntry {
+            segment_base: clean.segment_base,
+            end_offset: clean.end_offset,
+            position: clean.position,
+        });
+        entry.into_iter().chain(clean).max_by_key(|entry| entry.end_offset)
+    }
+}
+
+/// The file `leader-epochs`, as far as it can be read.
+pub(super) type LoadedEpochs = Result<Option<Arc<LeaderEpochs>>, super::checkpoint::ReadError>;
 
 /// Why a log can not be opened at all.
 #[derive(Debug, thiserror::Error)]
@@ -107,7 +130,13 @@ struct Found {
     /// Segments whose three side files are there and of one size.
     indexed: BTreeSet<Offset>,
     sync_failed: bool,
+    /// Segments that have side files.
+    side_files: BTreeSet<Offset>,
     leftovers: Vec<PathBuf>,
+    /// Segments were being removed.
+    removing: bool,
+    /// The newest snapshot of the producer state.
+    snapshot: Option<Offset>,
     unknown: Vec<String>,
 }
 
@@ -144,25 +173,53 @@ impl Log {
             found => found?,
         };
         if log.writable {
-            found.leftovers.iter().try_for_each(|path| log.disk.remove(path))?;
+            log.remove_leftovers(&found)?;
         }
-        log.load_segments(&found.segments)?;
-        log.leave_out_below_start()?;
-        let mut report = log.recover(known, &found)?;
+        let epochs = LeaderEpochs::load(log.disk.as_ref(), &log.dir).map(|kept| kept.map(Arc::new));
+        let believed = known.believed(found.sync_failed);
+        let durable = believed.map_or(Offset::ZERO, |entry| entry.end_offset);
+        log.load_segments(&found.segments, durable, epochs.as_ref().ok().cloned().flatten())?;
+        log.leave_out_below_start(&found)?;
+        let mut report = log.recover(known, &found, epochs)?;
         let unknown = |name: &String| format!("unknown file {}", log.dir.join(name).display());
         report.skipped.extend(found.unknown.iter().map(unknown));
         let recovery = Recovery::of(&log, report);
         Ok((log, recovery))
     }
 
-    fn load_segments(&mut self, found: &[(Offset, u64)]) -> Result<(), OpenError> {
+    /// What a crash has kept from going. Side files without their segment must be gone for good
+    /// before there can be another one of that name: they would speak of the wrong batches.
+    fn remove_leftovers(&self, found: &Found) -> Result<(), StorageError> {
+        found.leftovers.iter().try_for_each(|path| self.disk.remove(path))?;
+        let is_there = |base: &&Offset| found.segments.iter().any(|(there, _)| there == *base);
+        let mut orphans = found.side_files.iter().filter(|base| !is_there(base)).peekable();
+        if orphans.peek().is_none() {
+            return Ok(());
+        }
+        for &base in orphans {
+            sidecar::remove(self.disk.as_ref(), &self.dir.join(segment_name(base)))?;
+        }
+        self.disk.sync_dir(&self.dir).map(drop)
+    }
+
+    fn load_segments(
+        &mut self,
+        found: &[(Offset, u64)],
+        durable: Offset,
+        epochs: Option<Arc<LeaderEpochs>>,
+    ) -> Result<(), OpenError> {
+        let gaps = self.config.gaps;
+        let witness = Arc::new(match epochs {
+            Some(epochs) => Witness::with_epochs(gaps, epochs, durable),
+            None => Witness::new(gaps),
+        });
         let start = retention::load_log_start(self.disk.as_ref(), &self.dir)
             .map_err(|source| OpenError::File { path: self.dir.join("log-start"), source })?;
         let segments: Vec<_> = found
             .iter()
             .map(|&(base, len)| {
                 let path: Arc<Path> = self.dir.join(segment_name(base)).into();
-                Arc::new(Segment::found(self.disk.clone(), path, base, len))
+                Arc::new(Segment::found(self.disk.clone(), path, base, len, witness.clone()))
             })
             .collect();
         self.segments = Arc::new(segments);
@@ -173,16 +230,18 @@ impl Log {
 }
 
 impl Log {
-    fn recover(&mut self, known: Known, found: &Found) -> Result<Report, OpenError> {
-        let entry = match known.frontier {
-            KnownFrontier::At(entry) => entry,
-            KnownFrontier::Missing => None,
-        };
+    fn recover(
+        &mut self,
+        known: Known,
+        found: &Found,
+        epochs: LoadedEpochs,
+    ) -> Result<Report, OpenError> {
+        let frontier = known.believed(found.sync_failed);
         let Some(last) = self.segments.last().cloned() else {
-            return Ok(self.recover_nothing(entry));
+            return Ok(self.recover_nothing(frontier));
         };
         if self.segments[0].base() > self.start {
-            return self.recover_headless(entry, known.frontier);
+            return self.recover_headless(frontier, known.frontier);
         }
         let clean = match &known.clean {
             None => CleanMarker::Absent,
@@ -195,28 +254,18 @@ impl Log {
             }
             Some(_) => CleanMarker::Contradicted,
         };
-        // Beside the marker of a failed sync a clean stop is not to be believed.
-        let believed = clean == CleanMarker::Contradicted && !found.sync_failed;
-        let clean_end = known.clean.filter(|_| believed).map(|clean| FrontierEntry {
-            segment_base: clean.segment_base,
-            end_offset: clean.end_offset,
-            position: clean.position,
-        });
-        let frontier = entry.into_iter().chain(clean_end).max_by_key(|entry| entry.end_offset);
         let frontier = frontier.filter(|_| !planted::is(Bug::TruncateBelowFrontier));
-        let sealed = &self.segments[..self.segments.len() - 1];
-        let is_indexed = |segment: &Arc<Segment>| found.indexed.contains(&segment.base());
-        let indexes = if sealed.iter().all(is_indexed) { Indexes::Usable } else { Indexes::Wrong };
         let (known, report) = (known.frontier, Report::default());
-        let sync_failed = found.sync_failed;
+        let (sync_failed, indexes) = (found.sync_failed, Indexes::Usable);
         let mut recoverer =
             Recoverer { log: self, frontier, known, clean, sync_failed, indexes, report };
+        recoverer.indexes = recoverer.indexes(&found.indexed);
         let from = recoverer.run()?;
         let mut report = recoverer.report;
         if self.end.offset < self.start {
             self.begin_again()?;
         }
-        self.restore(from, &mut report)?;
+        self.restore(from, epochs, &mut report)?;
         Ok(report)
     }
 
@@ -276,10 +325,15 @@ impl Log {
         Ok(())
     }
 
-    /// Segments wholly below the log start are what a crash kept from being removed.
-    fn leave_out_below_start(&mut self) -> Result<(), OpenError> {
+    /// Segments wholly below the log start are what a crash kept from being removed. They stay if
+    /// they alone tell of some producer: none is removed before a snapshot does.
+    fn leave_out_below_start(&mut self, found: &Found) -> Result<(), OpenError> {
         let after_first = self.segments.get(1..).unwrap_or_default();
         let below = after_first.iter().take_while(|next| next.base() <= self.start).count();
+        let Some(first) = self.segments.get(below).map(|first| first.base()) else { return Ok(()) };
+        if !found.removing && found.snapshot.is_none_or(|snapshot| snapshot < first) {
+            return Ok(());
+        }
         let gone = self.segments[..below].to_vec();
         self.segments = Arc::new(self.segments[below..].to_vec());
         if self.writable && !gone.is_empty() {
@@ -299,7 +353,7 @@ impl Log {
 
 impl Position {
     /// The end of a log that is empty and begins at `offset`.
-    fn start_of(offset: Offset) -> Position {
+    pub(super) fn start_of(offset: Offset) -> Position {
         Position { offset, segment: offset, bytes: 0 }
     }
 }
@@ -321,14 +375,18 @@ fn list(disk: &dyn Disk, dir: &Path) -> Result<Found, StorageError> {
             || name.ends_with(".unfinished")
             || name.ends_with(retention::DELETED)
         {
+            found.removing |= name.ends_with(retention::DELETED);
             found.leftovers.push(dir.join(name));
-        } else if !own && !name.ends_with(".torn") && producers::snapshot_offset(&name).is_none() {
+        } else if let Some(offset) = producers::snapshot_offset(&name) {
+            found.snapshot = found.snapshot.max(Some(offset));
+        } else if !own && !name.ends_with(".torn") {
             found.unknown.push(name);
         }
     }
     let complete = |sizes: &Vec<u64>| {
         sizes.len() == sidecar::KINDS.len() && sizes.iter().all(|&size| size == sizes[0])
     };
+    found.side_files = side_files.keys().copied().collect();
     found.indexed =
         side_files.iter().filter(|(_, sizes)| complete(sizes)).map(|(&at, _)| at).collect();
     Ok(found)

@@ -489,6 +489,14 @@ pub fn restore(disk: &dyn Disk, dir: &Path, log_end: Offset) -> Result<Restored,
     Ok(Restored { producers: Producers::new(), from: None, skipped })
 }
 
+/// Offset of the newest snapshot that is there.
+///
+/// # Errors
+/// When the directory can not be listed.
+pub fn newest_snapshot(disk: &dyn Disk, dir: &Path) -> Result<Option<Offset>, StorageError> {
+    Ok(snapshots(disk, dir)?.last().copied())
+}
+
 /// Removes the snapshots above `log_end`, durably. To be called when a log is opened and before it
 /// is truncated.
 ///

@@ -1,23 +1,23 @@
 //! Recovery of one log: observing the facts that the decision table asks for, carrying out what it
 //! decides, and restoring what is known of the batches. What is decided is in `recovery` alone.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::epochs::LeaderEpochs;
 use super::frontier::FrontierEntry;
-use super::open::{KnownFrontier, OpenError};
+use super::open::{KnownFrontier, LoadedEpochs, OpenError};
 use super::read::{Damage, Position, ReadError};
 use super::recovery::{
-    self, CleanMarker, Decision, Facts, Found, FrontierKnown, Gaps, Indexes, Place, Quarantine,
-    Recovery, ScanFrom, SegmentSeen, SyncFailed, Truncation,
+    self, CleanMarker, Decision, Facts, Found, FrontierKnown, Indexes, Place, Quarantine, Recovery,
+    ScanFrom, SegmentSeen, SyncFailed, Truncation,
 };
 use super::segment::Segment;
 use super::sync::SYNC_FAILED;
-use super::{Log, producers, retention, sidecar};
+use super::{Log, epochs, producers, retention, sidecar};
 use crate::planted::{self, Bug};
 use crate::record::BatchHeader;
-use crate::storage::{Access, StorageError};
+use crate::storage::{Access, Operation, StorageError};
 use crate::types::{LeaderEpoch, Millis, Offset};
 
 /// What a look at the log found.
@@ -66,9 +66,14 @@ impl Recoverer<'_> {
                     // The marker speaks of the last segment only.
                     facts.clean = CleanMarker::Contradicted;
                 }
-                (Decision::RebuildIndexes, _) => {
+                (Decision::RebuildIndexes, look) => {
                     self.rebuild_indexes()?;
                     facts.indexes = Indexes::Usable;
+                    // Now that every segment's end is known, a hole shows that was not seen before.
+                    if let Some(hole) = self.hole_below(self.log.segments.len()) {
+                        *look = Some(hole);
+                        self.observe(&mut facts, look.as_ref());
+                    }
                 }
                 (Decision::ScanAboveFrontier, look) => {
                     *look = Some(self.look_above()?);
@@ -151,8 +156,9 @@ impl Recoverer<'_> {
         let segment = &self.log.segments[i];
         let (disk, len) = (self.log.disk.as_ref(), len_of(segment));
         // A glance at the last entry spares reading most files that are not complete.
-        let (_, at) = sidecar::last_place(disk, segment.path(), segment.base())?;
-        let last = || sidecar::load(disk, segment.path(), segment.base(), len).last_boundary();
+        let (_, at) = self.glance(i)?;
+        let load = || sidecar::load(disk, segment.path(), segment.base(), len);
+        let last = || load().index.last_boundary();
         (at == len && len > 0).then(last).filter(|last| last.at == len).map(|last| last.offset)
     }
 
@@ -162,7 +168,10 @@ impl Recoverer<'_> {
             let first = (0..self.log.segments.len())
                 .find(|&i| self.kind(i) != recovery::Segment::Sealed)
                 .expect("the last segment is not a sealed one");
-            return self.look_behind_sealed(first);
+            return match self.hole_below(first) {
+                Some(hole) => Ok(hole),
+                None => self.look_behind_sealed(first),
+            };
         };
         let upto = self.log.segments.partition_point(|at| at.base() <= frontier.segment_base);
         if let Some(hole) = self.hole_below(upto) {
@@ -211,19 +220,41 @@ impl Recoverer<'_> {
         Ok(look)
     }
 
-    /// A segment missing among the first `count`, as far as side files tell.
+    /// A segment missing among the first `count`, as far as is known where those before end.
     fn hole_below(&self, count: usize) -> Option<Look> {
-        for i in 1..count {
-            let segment = &self.log.segments[i - 1];
-            let (disk, next) = (self.log.disk.as_ref(), self.log.segments[i].base());
-            let (offset, at) =
-                sidecar::last_place(disk, segment.path(), segment.base()).unwrap_or((next, 0));
-            if offset < next && at == len_of(segment) && self.sealed_end(i - 1) == Some(offset) {
-                let end = Position { offset, segment: segment.base(), bytes: at };
-                return Some(hole(i - 1, end));
-            }
+        (1..count).find_map(|i| {
+            let (segment, next) = (&self.log.segments[i - 1], self.log.segments[i].base());
+            let offset = self.known_end(i - 1).filter(|&end| end < next)?;
+            let end = Position { offset, segment: segment.base(), bytes: len_of(segment) };
+            Some(hole(i - 1, end))
+        })
+    }
+
+    /// Offset at the end of a segment that another follows, if that is known without reading it.
+    fn known_end(&self, i: usize) -> Option<Offset> {
+        let (segment, next) = (&self.log.segments[i], self.log.segments[i + 1].base());
+        let loaded = segment.index_if_loaded().map(|index| index.last_boundary());
+        match loaded.filter(|last| last.at == len_of(segment)) {
+            Some(last) => Some(last.offset),
+            // What the glance shows is not checked; but damage does not make it fit.
+            None if self.glance(i) == Some((next, len_of(segment))) => Some(next),
+            None => self.sealed_end(i),
         }
-        None
+    }
+
+    /// The last entry of a segment's index, unchecked.
+    fn glance(&self, i: usize) -> Option<(Offset, u64)> {
+        let segment = &self.log.segments[i];
+        sidecar::last_place(self.log.disk.as_ref(), segment.path(), segment.base())
+    }
+
+    /// Whether every segment that another follows has side files that reach to its end. Those that
+    /// are damaged further up are met when they are first needed.
+    pub(super) fn indexes(&self, found: &BTreeSet<Offset>) -> Indexes {
+        let sealed = 0..self.log.segments.len().saturating_sub(1);
+        let mut known = sealed
+            .map(|i| found.contains(&self.log.segments[i].base()) && self.known_end(i).is_some());
+        if known.all(|known| known) { Indexes::Usable } else { Indexes::Wrong }
     }
 
     /// Checks every batch from a place on, until the log ends or something is wrong.
@@ -272,9 +303,9 @@ impl Recoverer<'_> {
             return Ok(());
         }
         let (position, next_offset) = (look.end.bytes, look.end.offset);
-        let gaps = Gaps::Allowed;
-        let from = ScanFrom { position, next_offset, leader_epoch: *epoch, gaps };
-        let result = recovery::scan(segment.file()?.as_ref(), from, None, &mut |_, _| {})?;
+        let from = ScanFrom { position, next_offset, leader_epoch: *epoch };
+        let (file, witness) = (segment.file()?.as_ref(), segment.witness());
+        let result = recovery::scan(file, from, witness, &mut |_, _| {})?;
         self.report.scanned_bytes += result.position - position;
         self.report.scanned_batches += result.batches;
         *epoch = result.last.map_or(*epoch, |last| last.leader_epoch);
@@ -310,17 +341,25 @@ impl Recoverer<'_> {
     fn rebuild_indexes(&mut self) -> Result<(), StorageError> {
         let sealed = self.log.segments.len().saturating_sub(1);
         for (i, segment) in self.log.segments[..sealed].iter().enumerate() {
-            if !self.log.writable || self.sealed_end(i).is_some() || segment.damage()?.is_some() {
+            if self.sealed_end(i).is_some() || segment.damage()?.is_some() {
                 continue;
             }
             let next = self.log.segments[i + 1].base();
             let Some(flush) = segment.complete_side_files(next)? else { continue };
+            if !self.log.writable {
+                continue;
+            }
             // Complete side files prove that the segment was synced, so it has to be.
             self.log.disk.open(segment.path(), Access::Write)?.sync()?;
-            match flush.run(self.log.disk.as_ref()) {
-                Ok(()) => self.report.indexes_rebuilt += 1,
-                Err(error) => self.report.skipped.push(format!("indexes not rebuilt: {error}")),
-            }
+            let path = segment.path().with_extension("index");
+            let outcome = match flush.run(self.log.disk.as_ref()) {
+                Ok(()) => {
+                    self.report.indexes_rebuilt += 1;
+                    "rebuilt".to_owned()
+                }
+                Err(error) => format!("not rebuilt: {error}"),
+            };
+            self.report.skipped.push(format!("{} was missing or wrong, {outcome}", path.display()));
         }
         Ok(())
     }
@@ -357,7 +396,7 @@ impl Recoverer<'_> {
                 kept,
             });
         }
-        self.keep_segments(look.segment, look.end.bytes);
+        self.log.keep_segments(look.segment, look.end);
         Ok(())
     }
 
@@ -386,13 +425,6 @@ impl Recoverer<'_> {
             kept.extend(recovery::remove_tail(disk, segment.path(), file.as_ref(), end.bytes)?);
         }
         Ok(kept)
-    }
-
-    /// Leaves out of the log what lies behind a place, whatever the disk has there.
-    fn keep_segments(&mut self, last: usize, bytes: u64) {
-        let mut segments = self.log.segments[..=last].to_vec();
-        segments[last] = Arc::new(segments[last].cut(bytes, None));
-        self.log.segments = Arc::new(segments);
     }
 
     /// Syncs what was not known to be, before anybody is shown it.
@@ -429,7 +461,7 @@ impl Recoverer<'_> {
         });
         let last_base = self.log.segments.last().map_or(offset, |last| last.base());
         let known = self.frontier.map_or(offset, |frontier| frontier.end_offset);
-        self.keep_segments(look.segment, look.end.bytes);
+        self.log.keep_segments(look.segment, look.end);
         let end = offset.max(known).max(last_base);
         self.log.settle_end(end, look.end.segment, look.end.bytes);
         self.log.damage = Some(Arc::new(Damage { path, byte, offset, why: why.into() }));
@@ -447,46 +479,104 @@ fn len_of(segment: &Segment) -> u64 {
 }
 
 impl Log {
+    /// Leaves out of the log what lies behind a place, whatever the disk has there.
+    fn keep_segments(&mut self, last: usize, end: Position) {
+        let mut segments = self.segments[..=last].to_vec();
+        segments[last] = Arc::new(segments[last].cut(end));
+        self.segments = Arc::new(segments);
+    }
+
     /// Brings epochs and producers up to the end of the log. Batches from `from` on have just been
     /// looked at; what those below have left is in files.
-    pub(super) fn restore(&mut self, from: Offset, report: &mut Recovery) -> Result<(), OpenError> {
-        self.restore_epochs(from, report);
+    pub(super) fn restore(
+        &mut self,
+        from: Offset,
+        epochs: LoadedEpochs,
+        report: &mut Recovery,
+    ) -> Result<(), OpenError> {
+        self.restore_epochs(from, epochs, report)?;
         if self.writable {
             producers::remove_snapshots_above(self.disk.as_ref(), &self.dir, self.end.offset)?;
         }
         match self.rebuild_producers() {
             Ok(skipped) => report.skipped.extend(skipped),
-            Err(error) => report.skipped.push(format!("producer state is incomplete: {error}")),
+            Err(error) => self.refuse_from(error, report)?,
         }
         Ok(())
     }
 
-    fn restore_epochs(&mut self, from: Offset, report: &mut Recovery) {
-        let loaded = LeaderEpochs::load(self.disk.as_ref(), &self.dir);
-        let mut from = from;
-        let mut epochs = match loaded {
-            Ok(Some(epochs)) => epochs,
-            Ok(None) => {
-                from = self.start;
-                LeaderEpochs::default()
-            }
-            Err(error) => {
-                report.skipped.push(format!("leader-epochs is rebuilt: {error}"));
-                from = self.start;
-                LeaderEpochs::default()
+    /// Quarantines the log from a place on that was not looked at and turns out to be damaged. It
+    /// may take nothing more: who has written what is known only as far as the batches tell (P1).
+    fn refuse_from(&mut self, error: ReadError, report: &mut Recovery) -> Result<(), OpenError> {
+        let damage = match error {
+            ReadError::Corrupt(damage) => damage,
+            ReadError::Storage(error) => return Err(error.into()),
+            // Somebody has taken a file away while the log is being opened.
+            error => {
+                let source = std::io::Error::other(error.to_string());
+                return Err(StorageError::new(Operation::Read, &self.dir, source).into());
             }
         };
+        if self.damage.is_some() {
+            return Ok(());
+        }
+        let segment = self.segments.iter().position(|at| at.path() == &damage.path);
+        let segment = segment.expect("the damage is in one of the segments");
+        let Damage { byte: bytes, offset, .. } = damage;
+        let base = self.segments[segment].base();
+        self.keep_segments(segment, Position { offset, segment: base, bytes });
+        self.settle_end(self.end.offset, base, bytes);
+        report.quarantines.push(Quarantine {
+            file: damage.path.to_path_buf(),
+            position: bytes,
+            offset,
+            why: damage.why.clone().into_owned(),
+        });
+        self.damage = Some(Arc::new(damage));
+        Ok(())
+    }
+
+    fn restore_epochs(
+        &mut self,
+        from: Offset,
+        loaded: LoadedEpochs,
+        report: &mut Recovery,
+    ) -> Result<(), OpenError> {
+        if let Err(error) = &loaded {
+            report.skipped.push(format!("leader-epochs is rebuilt: {error}"));
+        }
+        let loaded = loaded.ok().flatten();
+        let from = if loaded.is_some() { from } else { self.start };
+        let mut epochs = loaded.as_deref().cloned().unwrap_or_default();
         // An interrupted truncation may have left epochs of batches that are gone.
         epochs.truncate_from_end(from);
-        let mut changed = false;
         let read = self.replay(from, |header| {
-            changed |= epochs.assign(header.leader_epoch, header.base_offset).unwrap_or(false);
+            // An older one than those before it was refused when it was looked at.
+            let _ = epochs.assign(header.leader_epoch, header.base_offset);
         });
+        let is_news = loaded.as_ref().is_none_or(|loaded| **loaded != epochs);
         epochs.truncate_from_start(self.start);
         self.epochs = epochs;
-        self.pending.epochs |= changed && self.writable;
-        if let Err(error) = read {
-            report.skipped.push(format!("leader epochs are incomplete: {error}"));
+        if is_news && self.writable && read.is_ok() {
+            self.save_epochs(loaded.is_some())?;
+        }
+        read.or_else(|error| self.refuse_from(error, report))
+    }
+
+    /// Writes the epochs down before anybody may claim that what they stamped is durable: below the
+    /// frontier the file is believed more than the batches. On a full disk, no file is as good.
+    fn save_epochs(&mut self, is_there: bool) -> Result<(), StorageError> {
+        match self.epochs.save(self.disk.as_ref(), &self.dir) {
+            Ok(_) => Ok(()),
+            Err(error) if error.is_full() => {
+                self.pending.epochs = true;
+                if is_there {
+                    self.disk.remove(&self.dir.join(epochs::FILE_NAME))?;
+                    self.disk.sync_dir(&self.dir)?;
+                }
+                Ok(())
+            }
+            Err(error) => Err(error),
         }
     }
 

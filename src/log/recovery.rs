@@ -11,7 +11,7 @@
 //! from a history with a hole. *Below the frontier* lies what was acknowledged. A bad batch there
 //! is corruption, never silently removed (D9). A segment counts as *sealed* when all of it was
 //! synced before the next one began: always in a log that waits for its disk, and proved by an
-//! intact `.sum` in one that does not. A contradicted clean-shutdown marker is a frontier too: its
+//! intact `.sum` in one that does not. A clean-shutdown marker is a frontier too: its
 //! end. A marker beside that of a failed sync is worth nothing, one of the two must be wrong.
 
 use super::frontier::FrontierEntry;
@@ -23,7 +23,7 @@ mod scan;
 
 pub use act::{cut_zeros, remove_tail, rewrite_above};
 pub use report::{Quarantine, Recovery, Truncation};
-pub use scan::{Defect, DefectKind, Gaps, LastBatch, ScanFrom, ScanResult, scan};
+pub use scan::{Defect, DefectKind, LastBatch, ScanFrom, ScanResult, scan};
 
 macro_rules! fact {
     ($(#[$doc:meta])* $name:ident { $($(#[$of:meta])* $value:ident),+ $(,)? }) => {

@@ -105,7 +105,7 @@ impl Log {
             file.sync()?;
         }
         producers::remove_snapshots_above(disk, &self.dir, cut.offset)?;
-        let kept = self.segments.partition_point(|segment| segment.base() <= cut.segment);
+        let kept = self.kept_by(cut);
         cut_segments(disk, &self.dir, &self.segments[kept..])?;
         match self.segments[..kept].last() {
             Some(last) => cut_file(disk, &self.dir, last.path(), cut.bytes),
@@ -113,18 +113,24 @@ impl Log {
         }
     }
 
-    fn cut_memory(&mut self, cut: Position) -> Result<(), ChangeError> {
+    /// How many segments stay. None when the batch that holds the log start is cut off whole: the
+    /// start stays where it is, and what comes next begins there in a segment of its own.
+    fn kept_by(&self, cut: Position) -> usize {
+        let is_below_start = cut.offset < self.start;
         let kept = self.segments.partition_point(|segment| segment.base() <= cut.segment);
+        if is_below_start { 0 } else { kept }
+    }
+
+    fn cut_memory(&mut self, cut: Position) -> Result<(), ChangeError> {
+        let kept = self.kept_by(cut);
         let mut segments = self.segments[..kept].to_vec();
         if let Some(last) = segments.last_mut() {
-            let index = last.index_if_loaded().cloned();
-            *last = Arc::new(last.cut(cut.bytes, index.as_deref()));
+            *last = Arc::new(last.cut(cut));
         }
         self.sealed_bytes = sizes(&segments[..segments.len().saturating_sub(1)]);
         self.segments = Arc::new(segments);
         (self.active, self.last_batch) = (None, None);
-        // The batch that holds the log start may be cut off whole; the start stays where it is.
-        let end = Position { offset: cut.offset.max(self.start), ..cut };
+        let end = if kept == 0 { Position::start_of(self.start.max(cut.offset)) } else { cut };
         (self.end, self.synced) = (end, end);
         self.recent.retain(|at| at.offset <= cut.offset && at.segment <= cut.segment);
         self.pending.forget_cut();
@@ -216,6 +222,9 @@ impl Log {
             start = next.base();
         }
         let moves = start > self.start;
+        if moves && !self.may_remove_below(start)? {
+            return Ok(false);
+        }
         if moves || self.is_below_start(0) {
             self.advance_start(start)?;
         }
@@ -271,9 +280,27 @@ impl Log {
         self.segments.get(i + 1).is_some_and(|next| next.base() <= self.start)
     }
 
+    /// Whether what the segments below `first` tell of producers outlives them (P2). If not, it is
+    /// written down after the next sync, and the segments stay until then.
+    fn may_remove_below(&mut self, first: Offset) -> Result<bool, ChangeError> {
+        if self.producers.is_empty() {
+            return Ok(true);
+        }
+        let newest = producers::newest_snapshot(self.disk.as_ref(), &self.dir);
+        if newest.map_err(|error| self.poison(error))?.is_some_and(|at| at >= first) {
+            // A process that was killed may not have made its name durable.
+            self.disk.sync_dir(&self.dir).map_err(|error| self.poison(error))?;
+            return Ok(true);
+        }
+        if self.pending.after.snapshot.is_none() && self.pending.due.snapshot.is_none() {
+            self.note_snapshot();
+        }
+        Ok(false)
+    }
+
     fn drop_below_start(&mut self) -> Result<(), ChangeError> {
         let dropped = (0..).take_while(|&i| self.is_below_start(i)).count();
-        if dropped == 0 {
+        if dropped == 0 || !self.may_remove_below(self.segments[dropped].base())? {
             return Ok(());
         }
         let gone = self.segments[..dropped].to_vec();
@@ -319,6 +346,9 @@ pub(super) fn cut_segments(
     segments: &[Arc<Segment>],
 ) -> Result<(), StorageError> {
     for segment in segments.iter().rev() {
+        // A segment that begins here again must not meet the side files of this one: they go with
+        // the same sync that makes the name go.
+        sidecar::remove(disk, segment.path())?;
         remove_segments(disk, dir, std::iter::once(segment.path().as_ref()))?;
     }
     Ok(())

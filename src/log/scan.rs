@@ -7,26 +7,26 @@ use std::sync::Arc;
 use crc_fast::{CrcAlgorithm, Digest};
 
 use super::sums;
+use super::witness::{Contradiction, Gaps, Witness};
 use crate::limits;
 use crate::record::BatchHeader;
 use crate::record::layout::{self, ATTRIBUTES_AT, HEADER_BYTES, MAGIC};
 use crate::storage::{DiskFile, StorageError};
-use crate::types::Offset;
+use crate::types::{LeaderEpoch, Offset};
 
 /// Buffer of a walk that reads only headers.
 const HOP_BYTES: usize = 4 * 1024;
 /// Buffer of a walk that reads everything.
 const CHECK_BYTES: usize = 256 * 1024;
 
-/// What is wrong with a batch that begins below the end of the one before. Either of the two may be
-/// the damaged one.
-pub(super) const GOES_BACK: &str = "the offset goes back";
-
 /// Why a walk can not go on.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum WalkError {
     #[error("{why}")]
     Bad { why: &'static str },
+    /// Like `Bad`, and the batch before it may as well be the damaged one.
+    #[error("the offset goes back")]
+    GoesBack,
     #[error(transparent)]
     Storage(#[from] StorageError),
 }
@@ -37,6 +37,9 @@ pub(super) struct Walk {
     at: u64,
     end: u64,
     expected: Offset,
+    /// Epoch of the batch passed last.
+    epoch: LeaderEpoch,
+    witness: Option<Arc<Witness>>,
     sum: u32,
     buffer: Vec<u8>,
     buffered: std::ops::Range<u64>,
@@ -56,7 +59,14 @@ impl Walk {
     fn new(file: Arc<dyn DiskFile>, at: u64, end: u64, expected: Offset, buffer: usize) -> Walk {
         assert!(at <= end, "a walk goes forward");
         let buffer = vec![0; buffer.min(usize::try_from(end - at).unwrap_or(buffer))];
-        Walk { file, at, end, expected, sum: 0, buffer, buffered: 0..0 }
+        let (epoch, witness) = (LeaderEpoch(-1), None);
+        Walk { file, at, end, expected, epoch, witness, sum: 0, buffer, buffered: 0..0 }
+    }
+
+    /// The same walk, which holds every header against what is known of the log. It has to begin
+    /// exactly at the offset that it expects.
+    pub(super) fn against(self, witness: &Arc<Witness>) -> Walk {
+        Walk { witness: Some(witness.clone()), ..self }
     }
 
     /// Where the next batch starts.
@@ -74,11 +84,6 @@ impl Walk {
         self.sum
     }
 
-    /// Starts the checksum anew, at the beginning of a block.
-    pub(super) fn begin_block(&mut self) {
-        self.sum = 0;
-    }
-
     /// The header of the next batch, with its bounds checked; `None` at the end.
     pub(super) fn peek(&mut self) -> Result<Option<BatchHeader>, WalkError> {
         if self.at == self.end {
@@ -87,7 +92,8 @@ impl Walk {
         let bytes = self.bytes(HEADER_BYTES)?;
         let header =
             BatchHeader::parse(bytes).ok_or(WalkError::Bad { why: "the header is cut short" })?;
-        check_header(&header, self.end - self.at, self.expected)?;
+        check_size(&header, self.end - self.at)?;
+        self.check_order(&header)?;
         Ok(Some(header))
     }
 
@@ -95,7 +101,18 @@ impl Walk {
     pub(super) fn skip(&mut self, header: &BatchHeader) {
         self.sum = sums::extend(self.sum, header);
         self.at += size_of(header);
-        self.expected = header.next_offset();
+        (self.expected, self.epoch) = (header.next_offset(), header.leader_epoch);
+    }
+
+    fn check_order(&self, header: &BatchHeader) -> Result<(), WalkError> {
+        let checked = match &self.witness {
+            Some(witness) => witness.check(header, self.expected, self.epoch),
+            None => Witness::new(Gaps::Allowed).check(header, self.expected, LeaderEpoch(i32::MIN)),
+        };
+        checked.map_err(|contradiction| match contradiction {
+            Contradiction::GoesBack => WalkError::GoesBack,
+            contradiction => WalkError::Bad { why: contradiction.why() },
+        })
     }
 
     /// Passes the batch that [`Walk::peek`] returned if its checksum holds.
@@ -152,7 +169,7 @@ pub(super) fn size_of(header: &BatchHeader) -> u64 {
     header.size_bytes().expect("the header has been checked") as u64
 }
 
-fn check_header(header: &BatchHeader, room: u64, expected: Offset) -> Result<(), WalkError> {
+fn check_size(header: &BatchHeader, room: u64) -> Result<(), WalkError> {
     let bad = |why| Err(WalkError::Bad { why });
     if header.magic != MAGIC {
         return bad("the header has another magic than 2");
@@ -162,13 +179,6 @@ fn check_header(header: &BatchHeader, room: u64, expected: Offset) -> Result<(),
     };
     if size as u64 > room {
         return bad("the batch is cut short");
-    }
-    if header.base_offset < expected {
-        return bad(GOES_BACK);
-    }
-    let last = header.base_offset.0.checked_add(i64::from(header.last_offset_delta));
-    if header.last_offset_delta < 0 || last.is_none_or(|last| last == i64::MAX) {
-        return bad("the header has impossible offsets");
     }
     Ok(())
 }

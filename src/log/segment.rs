@@ -8,8 +8,9 @@ use std::sync::{Arc, OnceLock};
 
 use super::index::{Boundary, Index};
 use super::read::{Damage, Position, ReadError};
-use super::scan::{GOES_BACK, Walk, WalkError, size_of};
-use super::sidecar::{self, Flush};
+use super::scan::{Walk, WalkError, size_of};
+use super::sidecar::{self, Flush, Kept};
+use super::witness::{Contradiction, Witness};
 use crate::limits;
 use crate::planted::{self, Bug};
 use crate::record::BatchHeader;
@@ -25,6 +26,8 @@ pub(super) struct Segment {
     disk: Arc<dyn Disk>,
     base: Offset,
     path: Arc<Path>,
+    /// What headers are held against besides their checksums.
+    witness: Arc<Witness>,
     /// Bytes that were there when the log was opened: what is below was written by some earlier
     /// process and is verified before it is served.
     inherited: u64,
@@ -52,6 +55,8 @@ pub(super) struct Sound {
 pub(super) struct Tail {
     pub(super) newest: Millis,
     pub(super) sum: u32,
+    /// The offset after the last of them.
+    pub(super) end: Offset,
 }
 
 impl Segment {
@@ -61,6 +66,7 @@ impl Segment {
         path: Arc<Path>,
         base: Offset,
         file: Arc<dyn DiskFile>,
+        witness: Arc<Witness>,
     ) -> Segment {
         let loaded = Loaded { index: Arc::new(Index::new(base)), damage: None };
         let len = AtomicU64::new(GROWING);
@@ -68,6 +74,7 @@ impl Segment {
             disk,
             base,
             path,
+            witness,
             inherited: 0,
             len,
             file: OnceLock::from(file),
@@ -76,20 +83,30 @@ impl Segment {
     }
 
     /// A segment found on the disk, of which `len` bytes count.
-    pub(super) fn found(disk: Arc<dyn Disk>, path: Arc<Path>, base: Offset, len: u64) -> Segment {
+    pub(super) fn found(
+        disk: Arc<dyn Disk>,
+        path: Arc<Path>,
+        base: Offset,
+        len: u64,
+        witness: Arc<Witness>,
+    ) -> Segment {
         let (file, index) = (OnceLock::new(), OnceLock::new());
-        Segment { disk, base, path, inherited: len, len: AtomicU64::new(len), file, index }
+        Segment { disk, base, path, witness, inherited: len, len: AtomicU64::new(len), file, index }
     }
 
-    /// The same segment cut to `len` bytes; `index` as far as it is known.
-    pub(super) fn cut(&self, len: u64, index: Option<&Index>) -> Segment {
-        let (disk, path) = (self.disk.clone(), self.path.clone());
-        let cut = Segment::found(disk, path, self.base, len);
+    /// The same segment cut at a place between batches.
+    pub(super) fn cut(&self, end: Position) -> Segment {
+        let (disk, path, len) = (self.disk.clone(), self.path.clone(), end.bytes);
+        let witness = Arc::new(self.witness.cut(end.offset));
+        let cut = Segment::found(disk, path, self.base, len, witness);
         if let Some(file) = self.file.get() {
             cut.file.get_or_init(|| file.clone());
         }
-        if let Some(index) = index {
-            let index = Arc::new(index.cut(len));
+        // The index is of use only if what stays of the last block is known to be sound: behind the
+        // last boundary nothing is verified any more.
+        let is_sound = |known: &&Loaded| known.damage.is_none() && known.index.is_sound_up_to(len);
+        if let Some(known) = self.index.get().filter(is_sound) {
+            let index = Arc::new(known.index.cut(len));
             cut.index.get_or_init(|| Loaded { index, damage: None });
         }
         cut
@@ -101,6 +118,11 @@ impl Segment {
 
     pub(super) fn path(&self) -> &Arc<Path> {
         &self.path
+    }
+
+    /// What its headers are held against.
+    pub(super) fn witness(&self) -> &Witness {
+        &self.witness
     }
 
     /// How many bytes of it another process wrote.
@@ -158,7 +180,11 @@ impl Segment {
     }
 
     fn load(&self) -> Result<Loaded, StorageError> {
-        let index = sidecar::load(self.disk.as_ref(), &self.path, self.base, self.inherited);
+        let Kept { index, wrong } =
+            sidecar::load(self.disk.as_ref(), &self.path, self.base, self.inherited);
+        if let Some(path) = wrong {
+            tracing::warn!("{} is damaged; the index is found out again", path.display());
+        }
         let hopped = self.complete(&index)?;
         if hopped.is_none() || index.last() == 0 {
             return Ok(Loaded { index: Arc::new(index), damage: hopped });
@@ -170,40 +196,48 @@ impl Segment {
     }
 
     /// Finds the boundaries behind the last one that `index` has. The last stretch, too short for
-    /// another boundary, is checked whole, so that what no block covers is sound.
+    /// another boundary, is checked whole, so that what no block covers is sound. So is the stretch
+    /// before a header that makes no sense: a wrong length in one header lets the next one be
+    /// sought at the wrong place.
     fn complete(&self, index: &Index) -> Result<Option<Damage>, StorageError> {
         let interval = limits::INDEX_INTERVAL_BYTES as u64;
         let mut last = index.last_boundary();
-        let mut walk = Walk::hop(self.file()?.clone(), last.at, self.inherited, last.offset);
+        let walk = Walk::hop(self.file()?.clone(), last.at, self.inherited, last.offset);
+        let mut walk = walk.against(&self.witness);
         let mut newest = last.newest;
-        while let Some(header) = self.stop_at_damage(walk.peek(), &walk)? {
-            let header = match header {
-                Ok(header) => header,
-                Err(damage) => return Ok(Some(damage)),
-            };
+        let mut beyond = None;
+        while let Some(Ok(header)) = self.stop_at_damage(walk.peek(), &walk)? {
+            if header.next_offset().0 - self.base.0 > i64::from(u32::MAX) {
+                beyond = Some(self.damage_at(&walk, "the offset is none of this segment"));
+                break;
+            }
             walk.skip(&header);
             newest = newest.max(Millis(header.max_timestamp));
             if walk.at() - last.at >= interval {
-                last = Boundary { offset: walk.expected(), at: walk.at(), newest, sum: walk.sum() };
+                last = Boundary { offset: walk.expected(), at: walk.at(), newest, sum: None };
                 index.push(last, false);
-                walk.begin_block();
             }
         }
-        self.check_tail(index).map(Result::err)
+        let found = self.check_tail(index)?.err();
+        Ok(found.into_iter().chain(beyond).min_by_key(|damage| damage.byte))
     }
 
     /// Checks what lies behind the last boundary and says what the owner needs to go on there.
     pub(super) fn check_tail(&self, index: &Index) -> Result<Result<Tail, Damage>, StorageError> {
         let last = index.last_boundary();
         let mut newest = last.newest;
-        let mut walk = Walk::check(self.file()?.clone(), last.at, self.inherited, last.offset);
+        let walk = Walk::check(self.file()?.clone(), last.at, self.inherited, last.offset);
+        let mut walk = walk.against(&self.witness);
         loop {
             let passed = walk.peek().and_then(|header| match header {
                 Some(header) => walk.pass(&header).map(|()| Some(header)),
                 None => Ok(None),
             });
             match self.stop_at_damage(passed, &walk)? {
-                None => return Ok(Ok(Tail { newest, sum: walk.sum() })),
+                None => {
+                    let (sum, end) = (walk.sum(), walk.expected());
+                    return Ok(Ok(Tail { newest, sum, end }));
+                }
                 Some(Err(damage)) => return Ok(Err(damage)),
                 Some(Ok(header)) => newest = newest.max(Millis(header.max_timestamp)),
             }
@@ -239,7 +273,8 @@ impl Segment {
 
     fn verify_block(&self, index: &Index, block: usize) -> Result<Option<Damage>, StorageError> {
         let (start, end) = (index.boundary(block), index.boundary(block + 1));
-        let mut walk = Walk::check(self.file()?.clone(), start.at, end.at, start.offset);
+        let walk = Walk::check(self.file()?.clone(), start.at, end.at, start.offset);
+        let mut walk = walk.against(&self.witness);
         let mut why = "the checksum over the headers of the block does not match";
         loop {
             let passed = walk.peek().and_then(|header| match header {
@@ -249,17 +284,16 @@ impl Segment {
             match passed {
                 Ok(true) => {}
                 Ok(false) => break,
-                Err(WalkError::Storage(error)) => return Err(error),
-                Err(WalkError::Bad { why: GOES_BACK }) => {
-                    why = GOES_BACK;
+                Err(WalkError::GoesBack) => {
+                    why = Contradiction::GoesBack.why();
                     break;
                 }
-                Err(WalkError::Bad { why }) => return Ok(Some(self.damage_at(&walk, why))),
+                Err(error) => return self.damaged(&walk, error).map(Some),
             }
         }
         // The last boundary of a compacted segment may lie behind a gap.
         let is_whole = walk.at() == end.at && walk.expected() <= end.offset;
-        if is_whole && walk.sum() == end.sum {
+        if is_whole && end.sum.is_none_or(|sum| sum == walk.sum()) {
             return Ok(None);
         }
         // Some header is not what was written, and which one can not be said.
@@ -275,8 +309,7 @@ impl Segment {
     ) -> Result<Option<Result<BatchHeader, Damage>>, StorageError> {
         match met {
             Ok(header) => Ok(header.map(Ok)),
-            Err(WalkError::Storage(error)) => Err(error),
-            Err(WalkError::Bad { why }) => Ok(Some(Err(self.damage_at(walk, why)))),
+            Err(error) => self.damaged(walk, error).map(|damage| Some(Err(damage))),
         }
     }
 
@@ -294,8 +327,7 @@ impl Segment {
                 Ok(None) => return Ok(None),
                 Ok(Some(header)) if holds(&header) => return Ok(Some((walk.at(), header))),
                 Ok(Some(header)) => walk.skip(&header),
-                Err(WalkError::Storage(error)) => return Err(error.into()),
-                Err(WalkError::Bad { why }) => return Err(self.damage_at(&walk, why).into()),
+                Err(error) => return Err(self.refused(&walk, error)),
             }
         }
     }
@@ -330,13 +362,12 @@ impl Segment {
         let index = self.index()?;
         let start = index.boundary(index.floor_offset(offset));
         let (at, next) = (start.at.min(len), start.offset);
-        let mut walk = Walk::hop(self.file()?.clone(), at, len, next);
+        let mut walk = Walk::hop(self.file()?.clone(), at, len, next).against(&self.witness);
         loop {
             match walk.peek() {
                 Ok(Some(header)) if header.next_offset() <= offset => walk.skip(&header),
                 Ok(_) => break,
-                Err(WalkError::Storage(error)) => return Err(error.into()),
-                Err(WalkError::Bad { why }) => return Err(self.damage_at(&walk, why).into()),
+                Err(error) => return Err(self.refused(&walk, error)),
             }
         }
         Ok(Position { offset: walk.expected(), segment: self.base, bytes: walk.at() })
@@ -349,8 +380,11 @@ impl Segment {
         let end = self.inherited;
         if index.last_boundary().at < end {
             let Ok(tail) = self.check_tail(index)? else { return Ok(None) };
-            index
-                .push(Boundary { offset: next, at: end, newest: tail.newest, sum: tail.sum }, true);
+            // Where nothing may be missing, the end is where the batches say. It is held against
+            // the next segment later, and must not be made to fit here.
+            let offset = if self.witness.allows_gaps() { next } else { tail.end };
+            let (newest, sum) = (tail.newest, Some(tail.sum));
+            index.push(Boundary { offset, at: end, newest, sum }, true);
         }
         Ok(Some(Flush {
             log: self.path.clone(),
@@ -381,7 +415,8 @@ impl Segment {
         until: u64,
         mut note: impl FnMut(&BatchHeader),
     ) -> Result<(), ReadError> {
-        let mut walk = Walk::hop(self.file()?.clone(), from.bytes, until, from.offset);
+        let walk = Walk::hop(self.file()?.clone(), from.bytes, until, from.offset);
+        let mut walk = walk.against(&self.witness);
         loop {
             match walk.peek() {
                 Ok(None) => return Ok(()),
@@ -389,8 +424,7 @@ impl Segment {
                     note(&header);
                     walk.skip(&header);
                 }
-                Err(WalkError::Storage(error)) => return Err(error.into()),
-                Err(WalkError::Bad { why }) => return Err(self.damage_at(&walk, why).into()),
+                Err(error) => return Err(self.refused(&walk, error)),
             }
         }
     }
@@ -400,8 +434,8 @@ impl Segment {
         let mut walk = Walk::hop(self.file()?.clone(), 0, len, self.base);
         match walk.peek() {
             Ok(header) => Ok(header.map(|header| Millis(header.max_timestamp))),
-            Err(WalkError::Bad { .. }) => Ok(None),
             Err(WalkError::Storage(error)) => Err(error),
+            Err(_) => Ok(None),
         }
     }
 
@@ -413,13 +447,25 @@ impl Segment {
         if let Some(index) = self.index_if_loaded().filter(complete) {
             return Ok(index.last_boundary().newest);
         }
-        let index = sidecar::load(self.disk.as_ref(), &self.path, self.base, len);
+        let index = sidecar::load(self.disk.as_ref(), &self.path, self.base, len).index;
         if index.last_boundary().at == len {
             return Ok(index.last_boundary().newest);
         }
         let index = self.index()?;
         let tail = self.check_tail(index)?;
         Ok(tail.map_or(index.last_boundary().newest, |tail| tail.newest))
+    }
+
+    fn refused(&self, walk: &Walk, error: WalkError) -> ReadError {
+        self.damaged(walk, error).map_or_else(ReadError::from, ReadError::from)
+    }
+
+    fn damaged(&self, walk: &Walk, error: WalkError) -> Result<Damage, StorageError> {
+        match error {
+            WalkError::Storage(error) => Err(error),
+            WalkError::Bad { why } => Ok(self.damage_at(walk, why)),
+            WalkError::GoesBack => Ok(self.damage_at(walk, Contradiction::GoesBack.why())),
+        }
     }
 
     fn damage_at(&self, walk: &Walk, why: &'static str) -> Damage {

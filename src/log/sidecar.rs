@@ -16,7 +16,8 @@
 //!            8  each word
 //!                 places:    offset less base offset (32 bits), position (32 bits)
 //!                 times:     newest time stamp before the place, milliseconds
-//!                 checksums: zero (32 bits), checksum of the block that ends there (32 bits)
+//!                 checksums: 1 if there is none, else 0 (32 bits), checksum of the block that
+//!                 ends there (32 bits)
 //! ```
 //!
 //! All numbers are big endian. Frames are appended as the active segment grows and only for
@@ -25,7 +26,7 @@
 //! to. Readers take what all three have. Versions they do not know count as absent.
 
 use std::io::IoSlice;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::index::Index;
@@ -106,28 +107,44 @@ struct Frame<'a> {
     words: &'a [[u8; 8]],
 }
 
-/// What the files of a segment of `len` bytes tell about it; boundaries that can not be are left
-/// out.
-pub(super) fn load(disk: &dyn Disk, log: &Path, base: Offset, len: u64) -> Index {
-    let index = Index::new(base);
+/// What the side files of a segment tell.
+pub(super) struct Kept {
+    /// As far as all three agree and it can be.
+    pub(super) index: Index,
+    /// A file that is there and is not what was written, if there is one.
+    pub(super) wrong: Option<PathBuf>,
+}
+
+/// Reads the files of a segment of `len` bytes; boundaries that can not be are left out.
+pub(super) fn load(disk: &dyn Disk, log: &Path, base: Offset, len: u64) -> Kept {
     let read = |kind: usize| {
         let content = disk.read_small(&log.with_extension(KINDS[kind].0), BYTES_MAX);
         content.unwrap_or_default()
     };
     let contents = [read(0), read(1), read(2)];
-    let [places, times, sums] = [0, 1, 2].map(|kind| frames(&contents[kind], KINDS[kind].1, base));
-    for ((places, times), sums) in places.zip(times).zip(sums) {
+    let parsed = [0, 1, 2].map(|kind| frames(&contents[kind], KINDS[kind].1, base));
+    let (index, agree) = agreed(&parsed.each_ref().map(|(frames, _)| frames.as_slice()), base, len);
+    let wrong = parsed.iter().position(|(_, left)| *left > 0).or((!agree).then_some(0));
+    let wrong = wrong.map(|kind| log.with_extension(KINDS[kind].0));
+    Kept { index, wrong }
+}
+
+/// The boundaries that all three files have; whether there are no others.
+fn agreed(files: &[&[Frame<'_>]; 3], base: Offset, len: u64) -> (Index, bool) {
+    let index = Index::new(base);
+    let [places, times, sums] = files;
+    for ((places, times), sums) in places.iter().zip(*times).zip(*sums) {
         let own = layout::crc32c(places.words.as_flattened());
         if [places.places, times.places, sums.places] != [own; 3] {
-            break;
+            return (index, false);
         }
         for ((place, time), sum) in places.words.iter().zip(times.words).zip(sums.words) {
             if !index.push_words([place, time, sum].map(|word| u64::from_be_bytes(*word)), len) {
-                return index;
+                return (index, false);
             }
         }
     }
-    index
+    (index, places.len() == times.len() && places.len() == sums.len())
 }
 
 /// Offset and position of the last boundary, without reading the whole file. A hint: not checked.
@@ -172,25 +189,78 @@ fn frame_crc(numbers: &[u8], words: &[u8]) -> u32 {
     digest.finalize() as u32
 }
 
-/// The frames that are whole.
-fn frames<'a>(
-    content: &'a [u8],
-    magic: &[u8; 4],
-    base: Offset,
-) -> impl Iterator<Item = Frame<'a>> + use<'a> {
+/// The frames that are whole, and how many bytes are left behind them.
+fn frames<'a>(content: &'a [u8], magic: &[u8; 4], base: Offset) -> (Vec<Frame<'a>>, usize) {
+    let mut frames = Vec::new();
     let mut rest = match content.split_first_chunk::<HEAD_BYTES>() {
         Some((found, rest)) if *found == head(magic, base) => rest,
-        _ => &[],
+        _ => return (frames, content.len()),
     };
-    std::iter::from_fn(move || {
-        let (frame_head, after) = rest.split_first_chunk::<FRAME_HEAD_BYTES>()?;
-        let [count, places, crc] = *frame_head.as_chunks::<4>().0 else { return None };
-        let count = u32::from_be_bytes(count) as usize;
-        let (body, after) = after.split_at_checked(count.checked_mul(8)?)?;
-        if count == 0 || frame_crc(&frame_head[..8], body) != u32::from_be_bytes(crc) {
-            return None;
-        }
+    while let Some((frame, after)) = first_frame(rest) {
+        frames.push(frame);
         rest = after;
-        Some(Frame { places: u32::from_be_bytes(places), words: body.as_chunks::<8>().0 })
-    })
+    }
+    (frames, rest.len())
+}
+
+fn first_frame(bytes: &[u8]) -> Option<(Frame<'_>, &[u8])> {
+    let (frame_head, after) = bytes.split_first_chunk::<FRAME_HEAD_BYTES>()?;
+    let [count, places, crc] = *frame_head.as_chunks::<4>().0 else { return None };
+    let count = u32::from_be_bytes(count) as usize;
+    let (body, after) = after.split_at_checked(count.checked_mul(8)?)?;
+    if count == 0 || frame_crc(&frame_head[..8], body) != u32::from_be_bytes(crc) {
+        return None;
+    }
+    let (places, words) = (u32::from_be_bytes(places), body.as_chunks::<8>().0);
+    Some((Frame { places, words }, after))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::index::Boundary;
+    use super::*;
+    use crate::storage::memory::MemoryDisk;
+    use crate::types::Millis;
+
+    /// Side files written in two frames.
+    fn written() -> (MemoryDisk, Arc<Path>) {
+        let (disk, index) = (MemoryDisk::new(), Arc::new(Index::new(Offset(7))));
+        for i in 1..=5u32 {
+            let (offset, at) = (Offset(7 + i64::from(i)), u64::from(i) * 300);
+            index.push(Boundary { offset, at, newest: Millis(1), sum: Some(i) }, true);
+        }
+        let log: Arc<Path> = Path::new("7.log").into();
+        let (base, written, until, file_bytes) = (Offset(7), 0, 2, 0);
+        let first = Flush { log: log.clone(), base, index, written, until, file_bytes };
+        first.run(&disk).expect("sound disk");
+        let (written, until, file_bytes) = (2, 5, first.file_bytes_after());
+        Flush { written, until, file_bytes, ..first }.run(&disk).expect("sound disk");
+        (disk, log)
+    }
+
+    /// Bad inputs row 79: whichever byte of whichever file is damaged, it is noticed and named, and
+    /// no boundary is made up.
+    #[test]
+    fn a_damaged_file_is_named_and_only_its_sound_part_used() {
+        let (disk, log) = written();
+        let sound = load(&disk, &log, Offset(7), 1_500);
+        assert_eq!((sound.index.last(), sound.wrong), (5, None));
+        for (extension, _) in KINDS {
+            let path = log.with_extension(extension);
+            let len = disk.open(&path, Access::Read).and_then(|file| file.len()).expect("there");
+            for at in 0..len {
+                let disk = disk.snapshot();
+                let file = disk.open(&path, Access::Write).expect("it exists");
+                let mut byte = [0];
+                file.read_at(at, &mut byte).expect("readable");
+                file.write_at(at, &mut [IoSlice::new(&[byte[0] ^ 1])]).expect("writable");
+                let kept = load(&disk, &log, Offset(7), 1_500);
+                assert_eq!(kept.wrong.as_ref(), Some(&path), "byte {at}");
+                let last = kept.index.last();
+                assert!([0, 2].contains(&last), "byte {at}: {last}");
+                (0..=last)
+                    .for_each(|i| assert_eq!(kept.index.boundary(i), sound.index.boundary(i)));
+            }
+        }
+    }
 }

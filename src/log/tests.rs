@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::producers::Verdict;
 use super::*;
 use crate::record::{BatchBuilder, Compression, NewRecord, StampedBatch};
 use crate::storage::memory::MemoryDisk;
 use crate::time::Now;
-use crate::types::{PartitionId, TopicId, TopicPartition};
+use crate::types::{PartitionId, ProducerEpoch, ProducerId, Sequence, TopicId, TopicPartition};
 
 mod crash;
 mod damage;
@@ -223,4 +224,73 @@ fn retention_removes_what_is_old_and_below_the_high_watermark() {
     assert_eq!((log.start_offset(), log.size_bytes()), (end, 0));
     append(&mut log, 1, 10);
     assert_eq!(sync(&mut log).up_to(), log.end_offset());
+}
+
+/// P2: retention does not take the last that is known of a producer. Segments go only when a
+/// snapshot tells as much, whether or not an earlier one could be written.
+#[test]
+fn retention_forgets_no_producer() {
+    use crate::storage::memory::{Fault, FaultKind};
+    let disk = MemoryDisk::new();
+    let mut log = empty(&disk);
+    log.configure(LogConfig { retention_bytes: Some(1), retention_ms: None, ..config() });
+    let own =
+        BatchBuilder::new(Compression::None).producer(ProducerId(7), ProducerEpoch(0), Sequence(0));
+    let own = {
+        let mut builder = own;
+        let (timestamp, value) = (Millis(1), Some(b"once".as_slice()));
+        builder.push(&NewRecord { timestamp, key: None, value, headers: &[] });
+        builder.build().stamp(Offset::ZERO, LeaderEpoch(3))
+    };
+    let header = *own.header();
+    log.append(&[own], now()).expect("room");
+    while log.view().segments.len() < 4 {
+        append(&mut log, 1, 900);
+    }
+    disk.inject(Fault::once(FaultKind::NoSpace, "producers-"));
+    sync(&mut log);
+    let end = log.end_offset();
+    let retain = |log: &mut Log| log.enforce_retention(Millis(1), end).expect("sound disk");
+    assert!(!retain(&mut log), "nothing else tells of the producer");
+    assert_eq!((log.start_offset(), log.view().segments.len()), (Offset::ZERO, 4));
+    sync(&mut log);
+    assert!(retain(&mut log), "the sync has written it down");
+    assert!(log.view().segments.len() < 4);
+    let known = Known { frontier: KnownFrontier::At(Some(log.frontier())), clean: None };
+    let dir = PathBuf::from(DIR);
+    let survivor = Arc::new(disk.crash_losing_all());
+    let (again, _) = Log::open(survivor, dir, config(), known, OpenMode::Write).expect("opens");
+    let again = again.producers().check(&header);
+    assert!(matches!(again, Verdict::Duplicate { base_offset: Offset::ZERO, .. }), "{again:?}");
+}
+
+/// D9: what recovery takes over is stamped by epochs that are written down before anybody can claim
+/// that it is durable; on a full disk, by none that could be wrong.
+#[test]
+fn the_epochs_of_a_recovered_tail_are_written_down() {
+    for is_full in [false, true] {
+        let disk = MemoryDisk::new();
+        let mut log = empty(&disk);
+        append(&mut log, 1, 100);
+        sync(&mut log);
+        let known = Known { frontier: KnownFrontier::At(Some(log.frontier())), clean: None };
+        let later = batch(log.end_offset(), 1, 100, 9).header().leader_epoch.0 + 1;
+        let made = BatchBuilder::single(Millis(2_000), None, Some(b"x"));
+        log.append(&[made.stamp(log.end_offset(), LeaderEpoch(later))], now()).expect("room");
+        let open = |disk: &MemoryDisk, known| {
+            let (disk, dir) = (Arc::new(disk.clone()), PathBuf::from(DIR));
+            Log::open(disk, dir, config(), known, OpenMode::Write).expect("opens").0
+        };
+        let killed = disk.snapshot();
+        let used = killed.space(std::path::Path::new("/")).expect("a disk");
+        let used = used.total_bytes - used.free_bytes;
+        killed.set_capacity(is_full.then_some(used));
+        let recovered = open(&killed, known);
+        killed.set_capacity(None);
+        let known = Known { frontier: KnownFrontier::At(Some(recovered.frontier())), clean: None };
+        let again = open(&killed.snapshot(), known);
+        assert_eq!(again.damage(), None);
+        assert_eq!(read_all(&again.view()), read_all(&log.view()));
+        assert_eq!(again.last_epoch(), LeaderEpoch(later));
+    }
 }

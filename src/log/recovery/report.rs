@@ -106,9 +106,6 @@ impl Recovery {
             messages.push(format!("cut {} zero bytes after the last batch", self.zero_bytes_cut));
         }
         messages.extend(self.skipped.iter().cloned());
-        if self.indexes_rebuilt > 0 {
-            messages.push(format!("rebuilt {} index files", self.indexes_rebuilt));
-        }
         messages
     }
 }

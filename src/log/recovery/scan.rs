@@ -5,20 +5,11 @@ use crc_fast::{CrcAlgorithm, Digest};
 
 use super::Found;
 use crate::limits::{BATCH_BYTES_MAX, RECOVERY_BUFFER_BYTES};
-use crate::log::epochs::LeaderEpochs;
+use crate::log::witness::{Contradiction, Witness};
 use crate::record::BatchHeader;
 use crate::record::layout::{ATTRIBUTES_AT, HEADER_BYTES, MAGIC};
 use crate::storage::{DiskFile, StorageError};
 use crate::types::{LeaderEpoch, Offset};
-
-/// Whether offsets may be missing between two batches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Gaps {
-    /// Compaction may have removed records, here or on the leader this came from.
-    Allowed,
-    /// Each batch begins where the one before it ended.
-    Refused,
-}
 
 /// Where a scan begins and what is known there.
 #[derive(Clone, Copy, Debug)]
@@ -29,8 +20,6 @@ pub struct ScanFrom {
     pub next_offset: Offset,
     /// The epoch of the batch before it; -1 when none is known.
     pub leader_epoch: LeaderEpoch,
-    /// Whether offsets may be missing.
-    pub gaps: Gaps,
 }
 
 /// What is wrong with a batch.
@@ -110,15 +99,14 @@ impl ScanResult {
 }
 
 /// Checks batch after batch until the file ends or one is bad, and shows the sound ones, each with
-/// its position, to `visit`. `epochs` are the leader epochs of the log where they are known: they
-/// are the only witness of a batch's epoch field, as `gaps` is of its base offset.
+/// its position, to `visit`. What no checksum of a batch covers is held against `witness`.
 ///
 /// # Errors
 /// When the file can not be read. That says nothing about its content.
 pub fn scan(
     file: &dyn DiskFile,
     from: ScanFrom,
-    epochs: Option<&LeaderEpochs>,
+    witness: &Witness,
     visit: &mut dyn FnMut(u64, &BatchHeader),
 ) -> Result<ScanResult, StorageError> {
     let mut window = Window::new(file, from.position)?;
@@ -132,12 +120,12 @@ pub fn scan(
     };
     let mut latest = from.leader_epoch;
     while result.position < window.end {
-        let header = match check_batch(&mut window, &result, from.gaps)? {
+        let header = match check_batch(&mut window, result.position)? {
             Ok(header) => header,
             Err(defect) => return ended_by(defect, window, result),
         };
-        let known = epochs.and_then(|epochs| epochs.epoch_for(header.base_offset));
-        if let Err(defect) = check_epoch(&header, latest, known) {
+        if let Err(contradiction) = witness.check(&header, result.next_offset, latest) {
+            let defect = contradicted(&header, contradiction, result.next_offset, latest);
             return ended_by(defect, window, result);
         }
         visit(result.position, &header);
@@ -170,10 +158,8 @@ fn ended_by(
 
 fn check_batch(
     window: &mut Window<'_>,
-    sound: &ScanResult,
-    gaps: Gaps,
+    at: u64,
 ) -> Result<Result<BatchHeader, Defect>, StorageError> {
-    let at = sound.position;
     let left = window.end - at;
     let Some(header) = BatchHeader::parse(window.header(at)?) else {
         return Ok(torn(left, HEADER_BYTES as u64));
@@ -193,39 +179,26 @@ fn check_batch(
         let why = format!("CRC-32C is {computed:#010x}, the batch says {:#010x}", header.crc);
         return Ok(Err(Defect { kind: DefectKind::Crc, why }));
     }
-    Ok(check_offsets(&header, sound.next_offset, gaps).map(|()| header))
+    Ok(Ok(header))
 }
 
-fn check_offsets(header: &BatchHeader, expected: Offset, gaps: Gaps) -> Result<(), Defect> {
-    let base = header.base_offset;
-    let follows = match gaps {
-        Gaps::Allowed => base >= expected,
-        Gaps::Refused => base == expected,
-    };
-    if !follows {
-        return broken(format!("base offset {base} where {expected} is expected"));
-    }
-    let fits =
-        base.0.checked_add(i64::from(header.last_offset_delta)).is_some_and(|o| o < i64::MAX);
-    if header.last_offset_delta < 0 || !fits {
-        return broken(format!("last offset delta {} at offset {base}", header.last_offset_delta));
-    }
-    Ok(())
-}
-
-fn check_epoch(
+fn contradicted(
     header: &BatchHeader,
+    contradiction: Contradiction,
+    expected: Offset,
     latest: LeaderEpoch,
-    known: Option<LeaderEpoch>,
-) -> Result<(), Defect> {
-    let epoch = header.leader_epoch;
-    match known {
-        Some(known) if known != epoch => {
-            broken(format!("leader epoch {epoch}, {known} stamped offset {}", header.base_offset))
+) -> Defect {
+    let BatchHeader { base_offset: base, leader_epoch: epoch, last_offset_delta: delta, .. } =
+        header;
+    let numbers = match contradiction {
+        Contradiction::GoesBack | Contradiction::DoesNotFollow => {
+            format!("base offset {base} where {expected} is expected")
         }
-        None if epoch < latest => broken(format!("leader epoch {epoch} follows epoch {latest}")),
-        _ => Ok(()),
-    }
+        Contradiction::Impossible => format!("last offset delta {delta} at offset {base}"),
+        Contradiction::OlderEpoch => format!("leader epoch {epoch} follows epoch {latest}"),
+        Contradiction::OtherEpoch => format!("leader epoch {epoch} at offset {base}"),
+    };
+    Defect { kind: DefectKind::Header, why: format!("{numbers}: {}", contradiction.why()) }
 }
 
 fn torn<T>(left: u64, needed: u64) -> Result<T, Defect> {
@@ -325,17 +298,15 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::log::epochs::LeaderEpochs;
+    use crate::log::witness::Gaps;
     use crate::record::BatchBuilder;
     use crate::storage::Disk;
     use crate::storage::memory::MemoryDisk;
     use crate::types::Millis;
 
-    const START: ScanFrom = ScanFrom {
-        position: 0,
-        next_offset: Offset(0),
-        leader_epoch: LeaderEpoch(-1),
-        gaps: Gaps::Refused,
-    };
+    const START: ScanFrom =
+        ScanFrom { position: 0, next_offset: Offset(0), leader_epoch: LeaderEpoch(-1) };
 
     fn batch(offset: i64, epoch: i32, value: &[u8]) -> Vec<u8> {
         let batch = BatchBuilder::single(Millis(1_000 + offset), None, Some(value));
@@ -362,8 +333,20 @@ mod tests {
         file
     }
 
+    fn witness(epochs: Option<&LeaderEpochs>) -> Witness {
+        let durable = Offset(i64::MAX);
+        epochs.map_or(Witness::new(Gaps::Refused), |epochs| {
+            Witness::with_epochs(Gaps::Refused, Arc::new(epochs.clone()), durable)
+        })
+    }
+
     fn scanned(bytes: &[u8], from: ScanFrom, epochs: Option<&LeaderEpochs>) -> ScanResult {
-        scan(&*file(bytes), from, epochs, &mut |_, _| ()).expect("sound disk")
+        scan(&*file(bytes), from, &witness(epochs), &mut |_, _| ()).expect("sound disk")
+    }
+
+    fn scanned_with_gaps(bytes: &[u8], from: ScanFrom) -> ScanResult {
+        let witness = Witness::new(Gaps::Allowed);
+        scan(&*file(bytes), from, &witness, &mut |_, _| ()).expect("sound disk")
     }
 
     #[test]
@@ -375,7 +358,8 @@ mod tests {
             let mut seen = Vec::new();
             let mut visit =
                 |position, header: &BatchHeader| seen.push((position, header.base_offset));
-            let result = scan(&*file(&bytes), from, Some(&epochs), &mut visit).expect("sound disk");
+            let witness = witness(Some(&epochs));
+            let result = scan(&*file(&bytes), from, &witness, &mut visit).expect("sound disk");
             let expected: Vec<_> = (first..5).map(|at| (starts[at], Offset(at as i64))).collect();
             assert_eq!(seen, expected);
             assert_eq!(result.found(), Found::Sound);
@@ -439,13 +423,12 @@ mod tests {
     fn offsets_may_be_missing_only_where_compaction_is_allowed() {
         let mut bytes = batch(3, 0, b"a");
         bytes.extend(batch(9, 0, b"b"));
-        let allowed = ScanFrom { gaps: Gaps::Allowed, ..START };
-        assert_eq!(scanned(&bytes, allowed, None).next_offset, Offset(10));
+        assert_eq!(scanned_with_gaps(&bytes, START).next_offset, Offset(10));
         assert_eq!(scanned(&bytes, START, None).found(), Found::Corrupt);
         let from_three = ScanFrom { next_offset: Offset(3), ..START };
         assert_eq!(scanned(&bytes, from_three, None).batches, 1);
         bytes.extend(batch(9, 0, b"again"));
-        assert_eq!(scanned(&bytes, allowed, None).batches, 2, "offsets never go back");
+        assert_eq!(scanned_with_gaps(&bytes, START).batches, 2, "offsets never go back");
     }
 
     #[test]
@@ -487,7 +470,7 @@ mod tests {
             let mut stamped = batch(0, 0, b"value");
             stamped[..8].copy_from_slice(&offset);
             stamped.extend_from_slice(&bytes);
-            scanned(&stamped, ScanFrom { gaps: Gaps::Allowed, ..START }, None);
+            scanned_with_gaps(&stamped, START);
         }
     }
 }

@@ -2,7 +2,9 @@
 //! is disposable may be missing or wrong (D15).
 
 use std::io::IoSlice;
+use std::path::Path;
 
+use super::super::sidecar::KINDS;
 use super::world::{Stored, batches, dir, next_of};
 use super::*;
 use crate::storage::{Access, Disk};
@@ -65,21 +67,129 @@ fn a_flipped_bit_is_found_before_it_is_served() {
     let mut below = 0;
     for (path, len) in segments(&disk) {
         for at in (0..len).step_by(53) {
-            let disk = disk.snapshot();
-            disk.flip_bit(&path, at, (at % 8) as u8).expect("it exists");
-            let (log, _) = open(&disk, known);
-            for max_bytes in [1, 700, 1 << 20] {
-                let (read, error) = read_until_refused(&log.view(), max_bytes);
-                assert!(expected.starts_with(&read), "byte {at}: nothing wrong is served");
-                let Some(ReadError::Corrupt(damage)) = error else { panic!("{at}: {error:?}") };
-                assert_eq!(damage.path.as_ref(), path);
-                assert!(damage.byte <= at && at - damage.byte < 1_024, "{at}: {damage:?}");
-                assert!(read.len() as u64 <= below + at);
-                assert!(read.len() as u64 + 1_024 > below + at, "what is below is served");
-            }
+            assert_found(&disk, known, &expected, &Flip { path: &path, at, below });
         }
         below += len;
     }
+}
+
+/// D9: nor does it pass where no side file tells of the headers: in the segment that was being
+/// written when the process was killed. No checksum of a batch covers its base offset and its
+/// leader epoch, and a wrong length leads to where no batch begins.
+#[test]
+fn a_flipped_bit_of_a_header_is_found_in_the_segment_that_was_being_written() {
+    let disk = MemoryDisk::new();
+    let mut log = empty(&disk);
+    log.configure(LogConfig { segment_bytes: 1 << 20, ..config() });
+    for i in 0..90 {
+        append(&mut log, 1 + i % 3, 150);
+    }
+    sync(&mut log);
+    let known = Known { frontier: KnownFrontier::At(Some(log.frontier())), clean: None };
+    let stored = batches(&log.view());
+    let expected = bytes_of(&stored);
+    let (path, len) = segments(&disk).pop().expect("one segment");
+    assert!(len > 4 * limits::INDEX_INTERVAL_BYTES as u64, "several blocks");
+    let mut start = 0;
+    for (i, (_, bytes)) in stored.iter().enumerate() {
+        // Each of the bytes that the batch's checksum leaves out, and that checksum.
+        for at in (0..21).filter(|at| (at + i as u64).is_multiple_of(3)) {
+            let flip = Flip { path: &path, at: start + at, below: 0 };
+            assert_found(&disk, known, &expected, &flip);
+        }
+        start += bytes.len() as u64;
+    }
+}
+
+struct Flip<'a> {
+    path: &'a PathBuf,
+    at: u64,
+    /// Bytes of the segments before.
+    below: u64,
+}
+
+fn assert_found(disk: &MemoryDisk, known: Known, expected: &[u8], flip: &Flip<'_>) {
+    let &Flip { path, at, below } = flip;
+    let disk = disk.snapshot();
+    disk.flip_bit(path, at, (at % 8) as u8).expect("it exists");
+    let (mut log, _) = open(&disk, known);
+    for max_bytes in [1, 700, 1 << 20] {
+        let (read, error) = read_until_refused(&log.view(), max_bytes);
+        assert!(expected.starts_with(&read), "byte {at}: nothing wrong is served");
+        let Some(ReadError::Corrupt(damage)) = error else { panic!("{at}: {error:?}") };
+        assert_eq!(damage.path.as_ref(), path);
+        assert!(damage.byte <= at && at - damage.byte < 1_024, "{at}: {damage:?}");
+        assert!(read.len() as u64 <= below + at);
+        assert!(read.len() as u64 + 1_024 > below + at, "byte {at}: what is below is served");
+    }
+    // Nor is anything put behind it if it is in the segment that would be written to.
+    if segments(&disk).pop().is_some_and(|(last, _)| last == *path) {
+        let end = log.end_offset();
+        let appended = log.append(&[batch(end, 1, 1, 1)], now());
+        let is_whole = log.view().segments.last().is_some_and(|last| last.inherited() == 0);
+        assert!(appended.is_err() || is_whole || known.clean.is_some(), "byte {at}");
+    }
+}
+
+/// D9, D15: side files that are made from damaged batches do not testify to the damage: when the
+/// bytes are put right, by hand or from a replica, they are served again.
+#[test]
+fn side_files_rebuilt_over_damage_do_not_outlive_it() {
+    let (disk, expected, known) = closed();
+    let (path, _) = segments(&disk).remove(0);
+    for at in [1, 9, 14, 16, 18, 20, 25, 70] {
+        let disk = disk.snapshot();
+        sidecar::remove(&disk, &path).expect("removed");
+        disk.flip_bit(&path, at, 5).expect("it exists");
+        let (mut log, _) = open(&disk, known);
+        let refused = log.view().read(Offset::ZERO, log.end(), 100);
+        assert!(matches!(refused, Err(ReadError::Corrupt(_))), "byte {at}: {refused:?}");
+        let _ = log.close();
+        disk.flip_bit(&path, at, 5).expect("it exists");
+        assert_same(&disk, known, &expected);
+    }
+}
+
+/// D9: what a truncation leaves of a block that nobody has verified is not taken for sound.
+#[test]
+fn a_cut_block_is_still_verified() {
+    let (disk, expected, known) = closed();
+    let (path, len) = segments(&disk).pop().expect("a last segment");
+    let [.., first, second, last] = expected.as_slice() else { panic!("several batches") };
+    let sizes = [first, second, last].map(|(_, bytes)| bytes.len() as u64);
+    disk.flip_bit(&path, len - sizes.iter().sum::<u64>() + 70, 1).expect("it exists");
+    let (mut log, _) = open(&disk, known);
+    let data = PathBuf::from("/data");
+    let mut frontier =
+        frontier::Frontier::begin(Arc::new(disk), &data, Default::default()).expect("begins");
+    let entry = log.plan_truncation(last.0).expect("headers are sound");
+    let lowered = frontier.lower(partition(), entry).expect("lowered");
+    log.truncate_to(last.0, partition(), &lowered).expect("cut");
+    let read = log.view().read(first.0, log.end(), 10_000);
+    assert!(matches!(read, Err(ReadError::Corrupt(_))), "{read:?}");
+}
+
+/// D14: a segment that begins again where one was cut off does not meet its side files.
+#[test]
+fn side_files_of_a_cut_segment_do_not_come_back() {
+    let (disk, _, known) = closed();
+    let (mut log, _) = open(&disk, known);
+    let data = PathBuf::from("/data");
+    let mut frontier =
+        frontier::Frontier::begin(Arc::new(disk.clone()), &data, Default::default()).expect("new");
+    let entry = log.plan_truncation(Offset(3)).expect("sound");
+    let lowered = frontier.lower(partition(), entry).expect("lowered");
+    log.truncate_to(Offset(3), partition(), &lowered).expect("cut");
+    let side_files = |disk: &MemoryDisk| {
+        let names = disk.list(&dir()).expect("it exists").into_iter().map(|entry| entry.name);
+        names.filter(|name| KINDS.iter().any(|(kind, _)| name.ends_with(kind))).count()
+    };
+    assert_eq!(side_files(&disk.crash_losing_all()), 0);
+    // What an earlier crash left without its segment goes when the log is opened.
+    let orphan = dir().join("00000000000000000900.sum");
+    disk.replace(&orphan, b"of another life").expect("written");
+    drop(open(&disk, Known { clean: None, frontier: KnownFrontier::Missing }));
+    assert_eq!(side_files(&disk.crash_losing_all()), 0);
 }
 
 /// D9, with pages instead of bits, and none of the side files to help.
@@ -103,6 +213,14 @@ fn a_zeroed_page_is_found_without_side_files() {
     }
 }
 
+/// Changes a byte of a file that may not have been synced.
+fn spoil_byte(disk: &MemoryDisk, path: &Path, at: u64) {
+    let file = disk.open(path, Access::Write).expect("it exists");
+    let mut byte = [0];
+    assert_eq!(file.read_at(at, &mut byte).expect("readable"), 1);
+    file.write_at(at, &mut [IoSlice::new(&[byte[0] ^ 8])]).expect("writable");
+}
+
 fn known_end(known: Known) -> Offset {
     match known.frontier {
         KnownFrontier::At(Some(entry)) => entry.end_offset,
@@ -122,7 +240,7 @@ fn what_is_disposable_may_be_missing_or_wrong() {
         let path = dir().join(&entry.name);
         for at in (0..entry.len).step_by(7) {
             let wrong = disk.snapshot();
-            wrong.flip_bit(&path, at, 3).expect("it exists");
+            spoil_byte(&wrong, &path, at);
             assert_same(&wrong, known, &expected);
             let short = disk.snapshot();
             let file = short.open(&path, Access::Write).expect("it exists");
@@ -197,30 +315,70 @@ fn batches_below_damage(log: &Log) -> Vec<Stored> {
     batches(&view)
 }
 
-/// Bad inputs row 78: a segment missing in the middle is refused and what lies below is served.
+/// Bad inputs row 78: a segment missing in the middle is refused and what lies below is served,
+/// whatever else is missing.
 #[test]
 fn a_missing_segment_is_refused() {
     let (disk, expected, known) = closed();
     let unclean = Known { clean: None, ..known };
+    let missing = Known { frontier: KnownFrontier::Missing, clean: None };
+    // Claims may be lost when the disk is full; the marker of a clean stop tells all the same.
+    let unclaimed = Known { frontier: KnownFrontier::At(None), ..known };
     let all = segments(&disk);
     assert!(all.len() > 3);
     for (i, (path, _)) in all.iter().enumerate() {
-        let disk = disk.snapshot();
-        disk.remove(path).expect("removed");
-        for known in [unclean, Known { frontier: KnownFrontier::Missing, clean: None }] {
-            if i + 1 == all.len() && known.frontier == KnownFrontier::Missing {
-                continue; // Nothing tells that there was another segment.
-            }
-            let (log, recovery) = open(&disk.snapshot(), known);
-            assert_eq!(recovery.report.quarantines.len(), 1, "{path:?}: {recovery:?}");
-            let has = batches_below_damage(&log);
-            assert_eq!(has, expected[..has.len()]);
-            let base = log.damage().expect("damaged").offset;
-            assert_eq!(
-                super::super::open::segment_name(base),
-                path.file_name().unwrap().to_str().unwrap()
-            );
+        let alone = disk.snapshot();
+        alone.remove(path).expect("removed");
+        let without_index = alone.snapshot();
+        if let Some(before) = i.checked_sub(1) {
+            sidecar::remove(&without_index, &all[before].0).expect("removed");
         }
+        let without_indexes = alone.snapshot();
+        all.iter().for_each(|(log, _)| sidecar::remove(&without_indexes, log).expect("removed"));
+        for disk in [alone, without_index, without_indexes] {
+            for known in [known, unclean, missing, unclaimed] {
+                if i + 1 == all.len() && known == missing {
+                    continue; // Nothing tells that there was another segment.
+                }
+                assert_refused_at(&disk.snapshot(), known, path, &expected);
+            }
+        }
+    }
+}
+
+fn assert_refused_at(disk: &MemoryDisk, known: Known, path: &Path, expected: &[Stored]) {
+    for mode in [OpenMode::ReadOnly, OpenMode::Write] {
+        let (log, recovery) =
+            Log::open(Arc::new(disk.clone()), dir(), config(), known, mode).expect("opens");
+        assert_eq!(recovery.report.quarantines.len(), 1, "{path:?}, {known:?}: {recovery:?}");
+        assert_eq!(recovery.report.truncations, []);
+        let has = batches_below_damage(&log);
+        assert_eq!(has, expected[..has.len()]);
+        let base = log.damage().expect("damaged").offset;
+        let name = super::super::open::segment_name(base);
+        assert_eq!(name, path.file_name().unwrap().to_str().unwrap());
+    }
+}
+
+/// Bad inputs row 79: an index that is missing or ends wrong is rebuilt, which is said.
+#[test]
+fn a_rebuilt_index_is_named() {
+    let (disk, expected, known) = closed();
+    let (path, _) = segments(&disk).remove(1);
+    let index = path.with_extension("index");
+    let len = disk.open(&index, Access::Read).and_then(|file| file.len()).expect("it exists");
+    for spoil in 0..3 {
+        let disk = disk.snapshot();
+        match spoil {
+            0 => disk.remove(&index).expect("removed"),
+            1 => spoil_byte(&disk, &index, len - 1),
+            _ => disk.open(&index, Access::Write).and_then(|file| file.truncate(9)).expect("cut"),
+        }
+        let (_, recovery) = open(&disk, known);
+        let named = |note: &String| note.contains(&index.display().to_string());
+        assert!(recovery.notes.iter().any(named), "{spoil}: {recovery:?}");
+        assert_same(&disk, known, &expected);
+        assert_eq!(open(&disk, known).1.notes, Vec::<String>::new(), "once is enough");
     }
 }
 
