@@ -1,12 +1,13 @@
 //! What goes wrong, when, and how all of it is put right again before the last look.
 
+use std::io::IoSlice;
 use std::path::{Path, PathBuf};
 
 use rivvend::log::clean::{CleanShutdown, Taken};
 use rivvend::log::frontier::{Frontier, FrontierState};
 use rivvend::partition::Health;
 use rivvend::storage::memory::{Fault, FaultKind, MemoryDisk};
-use rivvend::storage::{Access, Disk};
+use rivvend::storage::{Access, Disk, StorageError};
 
 use crate::history::{Broken, Stop};
 use crate::node::{DATA_DIR, directory_of, id_of};
@@ -258,10 +259,18 @@ impl World {
         let chosen = self.random.below(candidates.len() as u64) as usize;
         let (partition, path, sound) = candidates.swap_remove(chosen);
         let (at, bit) = (self.random.below(sound), self.random.below(8) as u8);
-        if self.disk.flip_bit(&path, at, bit).is_ok() {
-            self.history.partitions[partition].rotten = true;
-            self.trouble.rot = Some((path, at, bit));
+        let before = byte_of(&self.disk, &path, at);
+        if self.disk.flip_bit(&path, at, bit).is_err() {
+            return;
         }
+        if byte_of(&self.disk, &path, at) == before {
+            // The page cache has a newer page, which is what will be written in the end.
+            drop(self.disk.flip_bit(&path, at, bit));
+            return;
+        }
+        let seen = &mut self.history.partitions[partition];
+        (seen.rotten, seen.has_rotted) = (true, true);
+        self.trouble.rot = Some((path, at, bit));
     }
 
     /// Loses or damages files that can be done without.
@@ -281,7 +290,7 @@ impl World {
                     0 => drop(self.disk.remove(&path)),
                     1 => {
                         let at = self.random.below(entry.len.max(1));
-                        drop(self.disk.flip_bit(&path, at, self.random.below(8) as u8));
+                        drop(spoil(&self.disk, &path, at, self.random.below(8) as u8));
                     }
                     _ => {
                         let len = self.random.below(entry.len + 1);
@@ -325,11 +334,29 @@ impl World {
         self.disk.set_capacity(None);
         self.trouble.is_faulty = false;
         if let Some((path, at, bit)) = self.trouble.rot.take() {
-            drop(self.disk.flip_bit(&path, at, bit));
+            // As somebody does who has a good copy: written and synced.
+            drop(spoil(&self.disk, &path, at, bit));
+            drop(self.disk.open(&path, Access::Write).and_then(|file| file.sync()));
             self.history.partitions.iter_mut().for_each(|seen| seen.rotten = false);
         }
         self.start()
     }
+}
+
+fn byte_of(disk: &MemoryDisk, path: &Path, at: u64) -> Option<u8> {
+    let mut byte = [0];
+    let read = disk.open(path, Access::Read).and_then(|file| file.read_at(at, &mut byte)).ok()?;
+    (read == 1).then_some(byte[0])
+}
+
+/// Flips a bit of a file that may not have been synced.
+fn spoil(disk: &MemoryDisk, path: &Path, at: u64, bit: u8) -> Result<(), StorageError> {
+    let file = disk.open(path, Access::Write)?;
+    let mut byte = [0];
+    if file.read_at(at, &mut byte)? == 0 {
+        return Ok(());
+    }
+    file.write_at(at, &mut [IoSlice::new(&[byte[0] ^ 1 << bit])])
 }
 
 fn base_of(path: &Path) -> i64 {

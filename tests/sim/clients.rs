@@ -434,7 +434,8 @@ impl Consumer {
             Err(ReadError::Stale | ReadError::Storage(_)) if is_old => Ok(()),
             Err(error) => {
                 let faulty = context.faulty;
-                let fact = Fact::ReadFailed { partition, from, error: &error, faulty };
+                let (error, old) = (&error, is_old);
+                let fact = Fact::ReadFailed { partition, from, error, old, faulty };
                 context.history.observe(&fact)
             }
         }

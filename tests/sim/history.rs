@@ -72,6 +72,8 @@ pub(crate) struct Seen {
     pub(crate) deletable: i64,
     /// A bit of it has been flipped.
     pub(crate) rotten: bool,
+    /// The same, even if it has been put right since: who looked before may still say so.
+    pub(crate) has_rotted: bool,
 }
 
 /// How the node went down.
@@ -127,7 +129,7 @@ pub(crate) enum Fact<'a> {
     /// A consumer read a batch.
     Read { partition: usize, from: i64, watermark: i64, batch: &'a ReadBatch },
     /// A consumer was refused.
-    ReadFailed { partition: usize, from: i64, error: &'a ReadError, faulty: bool },
+    ReadFailed { partition: usize, from: i64, error: &'a ReadError, old: bool, faulty: bool },
     /// What was read is not what a log can hold.
     Garbled { partition: usize, from: i64, why: &'a str },
     /// A whole partition, read after everything was healed.

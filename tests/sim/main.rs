@@ -5,6 +5,7 @@
 //! cargo test --features planted --test sim                       seeds 1 to 240, then planted bugs
 //! cargo test --features planted --test sim -- --seed N           one seed, twice
 //! cargo test --features planted --test sim -- --seeds N          seeds 1 to N
+//! cargo test --features planted --test sim -- --seeds N..M       seeds N to M - 1
 //! cargo test --features planted --test sim -- --hours H          as many seeds as fit
 //! cargo test --features planted --test sim -- --planted [NAME]   planted bugs only
 //! ```
@@ -33,6 +34,7 @@ mod runner;
 mod setup;
 mod world;
 
+use std::ops::Range;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -43,7 +45,7 @@ const SEEDS: u64 = 240;
 enum Plan {
     Everything,
     Seed(u64),
-    Seeds(u64),
+    Seeds(Range<u64>),
     Hours(f64),
     Planted(Option<String>),
     /// The decoders, in a process of their own so that its memory can be measured.
@@ -66,7 +68,7 @@ fn main() -> ExitCode {
             (seeds.0 + decoders.0 + bugs.0, seeds.1 + decoders.1 + bugs.1)
         }
         Plan::Seed(seed) => runner::seed(seed),
-        Plan::Seeds(seeds) => runner::seeds(1..seeds + 1),
+        Plan::Seeds(seeds) => runner::seeds(seeds),
         Plan::Hours(hours) => {
             let end = Instant::now() + Duration::from_secs_f64(hours * 3_600.0);
             runner::seeds((SEEDS + 1..).take_while(move |_| Instant::now() < end))
@@ -78,6 +80,10 @@ fn main() -> ExitCode {
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
+fn seed(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("{text} is no seed"))
+}
+
 fn plan(mut arguments: impl Iterator<Item = String>) -> Result<Plan, String> {
     let Some(option) = arguments.next() else { return Ok(Plan::Everything) };
     let value = arguments.next();
@@ -87,7 +93,10 @@ fn plan(mut arguments: impl Iterator<Item = String>) -> Result<Plan, String> {
     };
     match option.as_str() {
         "--seed" => Ok(Plan::Seed(number()? as u64)),
-        "--seeds" => Ok(Plan::Seeds(number()? as u64)),
+        "--seeds" => match value.as_deref().and_then(|value| value.split_once("..")) {
+            Some((from, to)) => Ok(Plan::Seeds(seed(from)?..seed(to)?)),
+            None => Ok(Plan::Seeds(1..number()? as u64 + 1)),
+        },
         "--hours" => Ok(Plan::Hours(number()?)),
         "--planted" => Ok(Plan::Planted(value)),
         "--decoders" => Ok(Plan::Decoders(value)),

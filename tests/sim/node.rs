@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rivvend::log::clean::{CleanLog, CleanShutdown, Taken};
-use rivvend::log::frontier::{Frontier, FrontierState};
+use rivvend::log::frontier::{Claim, Frontier, FrontierState};
 use rivvend::log::{Known, KnownFrontier, Log, OpenMode, Recovery};
 use rivvend::partition::{Job, JobDone, Partition, PartitionHandle, Reply};
 use rivvend::shard::{Command, Outbox, Shard, shard_of};
@@ -69,7 +69,7 @@ impl Node {
     ) -> Result<(Node, Vec<Opened>), String> {
         let shared: Arc<dyn Disk> = Arc::new(disk.clone());
         let data_dir = Path::new(DATA_DIR);
-        let (state, entries) = Frontier::load(&disk, data_dir);
+        let (state, mut entries) = Frontier::load(&disk, data_dir);
         let known = match &state {
             FrontierState::Missing | FrontierState::Unreadable(_) => None,
             FrontierState::Whole | FrontierState::TornTail { .. } => Some(&entries),
@@ -97,6 +97,16 @@ impl Node {
             handles.push(Arc::clone(partition.handle()));
             let command = Command::Open(Box::new(partition));
             shards[shard].step(now, std::iter::once(command), &mut Outbox::default());
+        }
+        for shard in &mut shards {
+            let (reply, claims) = Reply::channel();
+            shard.step(now, std::iter::once(Command::Frontier(reply)), &mut Outbox::default());
+            for claim in claims.try_recv().unwrap_or_default() {
+                let entry = entries.entry(claim.partition).or_insert(claim.entry);
+                if entry.end_offset < claim.entry.end_offset {
+                    *entry = claim.entry;
+                }
+            }
         }
         // Until every log is recovered the old journal is the evidence.
         let journal = Frontier::begin(shared, data_dir, entries).map_err(|e| e.to_string())?;
@@ -192,7 +202,7 @@ impl Node {
     /// the marker.
     pub(crate) fn stop(&mut self, now: Now) -> Result<(), String> {
         let mut clean: BTreeMap<TopicPartition, CleanLog> = BTreeMap::new();
-        let mut closing = Vec::new();
+        let (mut closing, mut claims) = (Vec::new(), Vec::new());
         for partition in 0..self.handles.len() {
             let (reply, log) = Reply::channel();
             let shard = self.shard(partition);
@@ -210,10 +220,15 @@ impl Node {
         for (id, log) in closing {
             let mut log = log.try_recv().map_err(|_| "a log was not handed back")?;
             let Some(log) = log.as_mut() else { continue };
-            if log.close().is_ok() {
-                clean.extend(log.clean_entry().ok().flatten().map(|entry| (id, entry)));
+            if log.close().is_ok()
+                && let Some(entry) = log.clean_entry().ok().flatten()
+            {
+                clean.insert(id, entry);
+                let (entry, lowerings) = (log.frontier(), log.lowerings());
+                claims.push(Claim { partition: id, entry, lowerings });
             }
         }
+        self.journal.record(&claims).map_err(|error| error.to_string())?;
         self.journal.sync().map_err(|error| error.to_string())?;
         let marker = CleanShutdown { broker_epoch: BrokerEpoch(1), logs: clean };
         marker.write(&self.disk, Path::new(DATA_DIR)).map_err(|error| error.to_string())?;

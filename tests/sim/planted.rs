@@ -19,7 +19,7 @@ mod with_bugs {
     use crate::{decoders, runner};
 
     /// Seeds within which every bug has to be found.
-    const BUDGET: u64 = 120;
+    const BUDGET: u64 = 240;
 
     /// Looks for every bug, or for those whose name contains `name`.
     pub(crate) fn find_all(name: Option<&str>) -> (u64, u64) {

@@ -9,6 +9,7 @@ use crate::history::{Broken, Fact, History};
 
 pub(crate) fn check(fact: &Fact<'_>, history: &History) -> Result<(), Broken> {
     let rotten = |partition: usize| history.partitions[partition].rotten;
+    let has_rotted = |partition: usize| history.partitions[partition].has_rotted;
     match fact {
         Fact::Garbled { partition, from, why } => {
             Err(format!("{partition}: what is served from {from} on is damaged: {why}"))
@@ -23,14 +24,14 @@ pub(crate) fn check(fact: &Fact<'_>, history: &History) -> Result<(), Broken> {
                 format!("{partition}: durable data was cut off: {:?}", after.recovery.torn)
             })
         }
-        Fact::ReadFailed { partition, from, error: ReadError::Corrupt(damage), .. } => {
-            require(rotten(*partition), || {
+        Fact::ReadFailed { partition, from, error: ReadError::Corrupt(damage), old, .. } => {
+            require(rotten(*partition) || *old && has_rotted(*partition), || {
                 format!("{partition}@{from} is called damaged and is not: {damage}")
             })
         }
         Fact::Refused { sent, refusal: AppendRefusal::Damaged(why), .. } => {
             let partition = history.sends[*sent].partition;
-            require(rotten(partition), || {
+            require(has_rotted(partition), || {
                 format!("{partition} takes no more records though nothing is damaged: {why}")
             })
         }

@@ -24,6 +24,7 @@ pub(crate) fn check(fact: &Fact<'_>, history: &History) -> Result<(), Broken> {
             from,
             error: error @ (ReadError::Storage(_) | ReadError::Stale),
             faulty: false,
+            ..
         } => Err(format!("{partition}@{from} can not be read: {error}")),
         _ => Ok(()),
     }
