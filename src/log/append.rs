@@ -8,13 +8,14 @@ use super::index::{Boundary, NEVER};
 use super::read::{Damage, Position};
 use super::segment::Segment;
 use super::sidecar::Flush;
+use super::sync::SYNC_FAILED;
 use super::upkeep::{Extent, Snapshot};
 use super::witness::{Gaps, Witness};
 use super::{Log, sums};
 use crate::limits;
 use crate::planted::{self, Bug};
 use crate::record::{BatchHeader, StampedBatch};
-use crate::storage::{DiskFile, StorageError};
+use crate::storage::{DiskFile, Operation, StorageError};
 use crate::time::Now;
 use crate::types::{Millis, Offset};
 
@@ -220,10 +221,16 @@ impl Log {
         };
         match written {
             Ok(()) => Ok(()),
-            Err(error) if error.is_full() => match active.file.truncate(at) {
-                Ok(()) => Err(AppendError::Full(error)),
-                Err(error) => Err(self.poison(error)),
-            },
+            // Whoever hears of a full disk may rely on nothing being left. Batches of the group may
+            // have been written whole, and the disk may already have them: after a power cut they
+            // would be a sound tail. So the cut is durable before anybody is refused. The frontier
+            // need not be lowered, it never claimed what was not synced.
+            Err(error) if error.is_full() => {
+                match active.file.truncate(at).and_then(|()| active.file.sync()) {
+                    Ok(_) => Err(AppendError::Full(error)),
+                    Err(error) => Err(self.poison(error)),
+                }
+            }
             Err(error) => Err(self.poison(error)),
         }
     }
@@ -381,6 +388,10 @@ impl Log {
     /// Takes the log offline for good.
     pub(super) fn poison(&mut self, error: StorageError) -> AppendError {
         let text = error.to_string();
+        if error.operation == Operation::Sync {
+            // Best effort, as after every failed sync: the page cache is not to be trusted.
+            let _ = self.disk.replace(&self.dir.join(SYNC_FAILED), text.as_bytes());
+        }
         self.failure.get_or_insert(error);
         AppendError::Poisoned(text)
     }

@@ -49,6 +49,7 @@ pub use append::{AppendError, Appended};
 pub use open::{Known, KnownFrontier, OpenError, OpenMode, Recovery, Torn};
 pub use read::{Damage, FileRange, LogView, Position, ReadError, ReadRange};
 pub use retention::{ChangeError, Truncated};
+pub use sums::Seals;
 pub use sync::{Poisoned, Settled, SyncDone, SyncJob};
 pub use upkeep::{UpkeepDone, UpkeepJob};
 

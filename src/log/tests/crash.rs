@@ -2,6 +2,7 @@
 
 use super::world::{Over, World};
 use super::*;
+use crate::storage::Disk;
 use crate::storage::memory::enumerate::Enumeration;
 
 /// One crash in so many is checked, or every one where the environment has `CRASHES=all`.
@@ -142,4 +143,42 @@ fn whatever_operation_fails_what_was_settled_survives() {
         },
     );
     assert!(coverage.operations > 20, "{coverage:?}");
+}
+
+/// D2: what was refused because the disk is full does not turn up after a crash, even where some
+/// batches of the group were written whole.
+#[test]
+fn what_a_full_disk_refused_survives_no_crash() {
+    let started = MemoryDisk::new();
+    drop(World::new(&started).expect("sound disk"));
+    let mut refusals = 0;
+    Enumeration::starting_from(&started).random_crashes(2).run(
+        |disk| {
+            let Ok(mut world) = World::new(disk) else { return Default::default() };
+            let run = |world: &mut World| {
+                world.append(1, 1, 300)?;
+                world.sync()?;
+                let before = world.promise.clone();
+                // One page is left, which takes the first batch.
+                let space = disk.space(std::path::Path::new("/")).map_err(|_| Over)?;
+                disk.set_capacity(Some(space.total_bytes - space.free_bytes + 4_096));
+                let refused = world.append(2, 1, 3_000);
+                disk.set_capacity(None);
+                if refused.is_err() && world.log.is_poisoned().is_none() {
+                    world.promise = before;
+                    world.append(1, 1, 40)?;
+                    world.sync()?;
+                }
+                Ok(())
+            };
+            let _: Result<(), Over> = run(&mut world);
+            world.promise
+        },
+        |disk, promise, _| {
+            refusals += u64::from(promise.may.len() == 2);
+            disk.set_capacity(None);
+            drop(World::open(&disk, promise.clone()).expect("opens"));
+        },
+    );
+    assert!(refusals > 0);
 }
