@@ -3,13 +3,18 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
 use indicatif::ProgressBar;
+use rivvend::log::Seals;
 use rivvend::log::clean::{self, CleanShutdown};
+use rivvend::log::epochs::LeaderEpochs;
 use rivvend::log::frontier::{Frontier, FrontierEntries, FrontierState};
+use rivvend::log::witness::{Gaps, Witness};
+use rivvend::record::BatchHeader;
 use rivvend::storage::file::FileDisk;
-use rivvend::types::{PartitionId, TopicId, TopicPartition};
+use rivvend::types::{LeaderEpoch, Offset, PartitionId, TopicId, TopicPartition};
 use serde::Serialize;
 
 use super::walk::{self, Step, Walk};
@@ -17,6 +22,8 @@ use crate::failure::{Exit, Failure, Outcome};
 use crate::output::{Column, Listing, OutputArgs, human_size};
 use crate::progress::bytes_bar;
 
+/// Where the cluster's metadata is.
+const METADATA_DIR: &str = "metadata";
 /// Largest clean-shutdown marker that is read.
 const MARKER_BYTES_MAX: u64 = 64 << 20;
 
@@ -82,9 +89,15 @@ const COLUMNS: &[Column<Verified>] = &[
 pub(super) fn run(args: &VerifyArgs) -> Outcome {
     let floors = Floors::load(&args.dir)?;
     let logs = find_logs(&args.dir)?;
-    let total = logs.iter().flat_map(|log| &log.segments).map(|segment| segment.len).sum();
+    let metadata = find_metadata(&args.dir)?;
+    let all = logs.iter().chain(&metadata);
+    let total = all.flat_map(|log| &log.segments).map(|segment| segment.len).sum();
     let bar = bytes_bar(total);
     let mut found = Vec::new();
+    if let Some(log) = &metadata {
+        let floors = Floors { entries: journal_of(&args.dir.join(METADATA_DIR)), clean: None };
+        found.push(verify_log(log, &floors, bar.as_ref())?);
+    }
     for log in &logs {
         found.push(verify_log(log, &floors, bar.as_ref())?);
     }
@@ -137,16 +150,7 @@ impl Floors {
             let message = format!("{} is not a rivvend data directory", dir.display());
             return Err(Failure::new(Exit::NotFound, message));
         }
-        let (state, entries) = Frontier::load(&FileDisk::default(), dir);
-        let entries = match state {
-            FrontierState::Missing => None,
-            FrontierState::Unreadable(why) => {
-                eprintln!("warning: the frontier journal can not be believed: {why}");
-                None
-            }
-            FrontierState::Whole | FrontierState::TornTail { .. } => Some(entries),
-        };
-        Ok(Floors { entries, clean: read_marker(dir) })
+        Ok(Floors { entries: journal_of(dir), clean: read_marker(dir) })
     }
 
     fn of(&self, partition: TopicPartition) -> Option<i64> {
@@ -177,6 +181,20 @@ impl Floors {
             Verified { damage, durable_offset, ..Verified::empty(*id) }
         })
         .collect()
+    }
+}
+
+/// What a frontier journal claims; none when it is missing or can not be believed.
+fn journal_of(dir: &Path) -> Option<FrontierEntries> {
+    let (state, entries) = Frontier::load(&FileDisk::default(), dir);
+    match state {
+        FrontierState::Missing => None,
+        FrontierState::Unreadable(why) => {
+            let dir = dir.display();
+            eprintln!("warning: the frontier journal in {dir} can not be believed: {why}");
+            None
+        }
+        FrontierState::Whole | FrontierState::TornTail { .. } => Some(entries),
     }
 }
 
@@ -224,19 +242,35 @@ fn find_logs(dir: &Path) -> Result<Vec<LogFiles>, Failure> {
         let Ok(topic) = name.parse::<TopicId>() else { continue };
         for (name, dir) in entries(&topic_dir)? {
             let Ok(partition) = name.parse().map(PartitionId) else { continue };
-            let mut segments = Vec::new();
-            for (name, path) in entries(&dir)? {
-                let base = name.strip_suffix(".log").filter(|digits| digits.len() == 20);
-                let Some(Ok(base)) = base.map(str::parse) else { continue };
-                let metadata = fs::metadata(&path);
-                let len = metadata.map_err(|e| Failure::file("look at", &path, &e))?.len();
-                segments.push(SegmentFile { path, base, len });
-            }
+            let segments = find_segments(&dir)?;
             logs.push(LogFiles { id: TopicPartition { topic, partition }, dir, segments });
         }
     }
     logs.sort_by_key(|log| log.id);
     Ok(logs)
+}
+
+/// The log of the cluster's metadata, which is named as no topic is.
+fn find_metadata(dir: &Path) -> Result<Option<LogFiles>, Failure> {
+    let dir = dir.join(METADATA_DIR).join("log");
+    if !dir.is_dir() {
+        return Ok(None);
+    }
+    let (topic, partition) = (TopicId::from_bytes([0; 16]), PartitionId(0));
+    let segments = find_segments(&dir)?;
+    Ok(Some(LogFiles { id: TopicPartition { topic, partition }, dir, segments }))
+}
+
+fn find_segments(dir: &Path) -> Result<Vec<SegmentFile>, Failure> {
+    let mut segments = Vec::new();
+    for (name, path) in entries(dir)? {
+        let base = name.strip_suffix(".log").filter(|digits| digits.len() == 20);
+        let Some(Ok(base)) = base.map(str::parse) else { continue };
+        let metadata = fs::metadata(&path);
+        let len = metadata.map_err(|e| Failure::file("look at", &path, &e))?.len();
+        segments.push(SegmentFile { path, base, len });
+    }
+    Ok(segments)
 }
 
 /// The names in a directory, sorted.
@@ -295,9 +329,10 @@ fn verify_log(
     found.durable_offset = floors.of(log.id);
     let first = log.segments.first().map_or(0, |segment| segment.base);
     (found.start_offset, found.end_offset) = (first, first);
+    let mut order = Order::of(log, found.durable_offset);
     for (index, segment) in log.segments.iter().enumerate() {
         let is_last = index + 1 == log.segments.len();
-        if let Some(spot) = verify_segment(segment, &mut found, bar)? {
+        if let Some(spot) = verify_segment(segment, &mut found, &mut order, bar)? {
             found.stop(spot, is_last);
             return Ok(found);
         }
@@ -316,13 +351,48 @@ fn verify_log(
     Ok(found)
 }
 
+/// What batches are held against besides their checksums, which leave out where a batch belongs
+/// and which leader epoch stamped it.
+struct Order {
+    witness: Witness,
+    epoch: LeaderEpoch,
+}
+
+impl Order {
+    fn of(log: &LogFiles, durable: Option<i64>) -> Order {
+        let durable = Offset(durable.unwrap_or(0));
+        let witness = match LeaderEpochs::load(&FileDisk::default(), &log.dir) {
+            Ok(Some(epochs)) => Witness::with_epochs(Gaps::Refused, Arc::new(epochs), durable),
+            Ok(None) => Witness::new(Gaps::Refused),
+            Err(error) => {
+                eprintln!("warning: {}: {error}", log.dir.display());
+                Witness::new(Gaps::Refused)
+            }
+        };
+        Order { witness, epoch: LeaderEpoch(-1) }
+    }
+
+    fn pass(&mut self, header: &BatchHeader, expected: i64) -> Result<(), String> {
+        let (base, epoch) = (header.base_offset, header.leader_epoch);
+        self.witness.check(header, Offset(expected), self.epoch).map_err(|contradiction| {
+            let why = contradiction.why();
+            format!("{why} (offset {base}, epoch {epoch} where offset {expected} comes next)")
+        })?;
+        self.epoch = epoch;
+        Ok(())
+    }
+}
+
 /// Checks a segment whose first offset has to be the end of what is before it. Returns the first
 /// place that is not sound.
 fn verify_segment(
     segment: &SegmentFile,
     found: &mut Verified,
+    order: &mut Order,
     bar: Option<&ProgressBar>,
 ) -> Result<Option<Spot>, Failure> {
+    let mut seals =
+        Seals::load(&FileDisk::default(), &segment.path, Offset(segment.base), segment.len);
     let unreadable = |error| Failure::file("read", &segment.path, &error);
     let spot = |walk: &Walk, offset: i64, reason: String| Spot {
         file: segment.path.clone(),
@@ -351,10 +421,14 @@ fn verify_segment(
             }
         };
         let header = batch.header();
-        if header.base_offset.0 != found.end_offset {
-            let (has, wanted) = (header.base_offset.0, found.end_offset);
-            let reason = format!("a batch of offset {has} stands where {wanted} comes next");
-            return Ok(Some(Spot { byte: at, ..spot(&walk, wanted, reason) }));
+        if let Err(reason) = order.pass(header, found.end_offset) {
+            return Ok(Some(Spot { byte: at, ..spot(&walk, found.end_offset, reason) }));
+        }
+        if let Err(block) = seals.pass(header, walk.position()) {
+            let reason = "the checksum over the headers of the block does not match".to_owned();
+            let bytes = segment.len.saturating_sub(block.bytes);
+            let offset = block.offset.0;
+            return Ok(Some(Spot { byte: block.bytes, bytes, ..spot(&walk, offset, reason) }));
         }
         found.end_offset = walk::last_offset(&batch).saturating_add(1);
         found.batches += 1;
@@ -442,6 +516,59 @@ mod tests {
             check(&case, None).tail.is_some(),
             "without a journal the last segment may be torn"
         );
+    }
+
+    /// D9: no checksum of a batch covers its leader epoch. On a sealed segment the side files do.
+    #[test]
+    fn a_flipped_epoch_is_damage_where_something_tells_of_it() {
+        use rivvend::log::{Known, KnownFrontier, Log, LogConfig, OpenMode};
+        let case = case();
+        let path = case.log.segments[0].path.clone();
+        let epoch = |bytes: &mut Vec<u8>| bytes[15] ^= 1;
+        // Opened and closed once, the sealed segment has its side files, and the log its epochs.
+        let known = Known { frontier: KnownFrontier::Missing, clean: None };
+        let (disk, dir) = (Arc::new(FileDisk::default()), case.log.dir.clone());
+        let opened = Log::open(disk, dir, LogConfig::default(), known, OpenMode::Write);
+        opened.expect("opens").0.close().expect("closes");
+        assert!(check(&case, Some(4)).damage.is_none());
+        change(&case, 0, epoch);
+        let damage = check(&case, Some(4)).damage.expect("the file of epochs tells");
+        assert_eq!((damage.byte, damage.offset), (0, 0));
+        change(&case, 0, epoch);
+        fs::remove_file(case.log.dir.join("leader-epochs")).expect("removed");
+        // The order of epochs alone would find fault with the segment behind.
+        change(&case, 0, |bytes| {
+            let second = bytes.len() / 2;
+            bytes[second + 15] ^= 1;
+        });
+        let damage = check(&case, Some(4)).damage.expect("the checksum over headers tells");
+        assert!(damage.file == path && damage.reason.contains("headers"), "{damage:?}");
+    }
+
+    /// The metadata is a log like any other.
+    #[test]
+    fn damaged_metadata_is_damage() {
+        let case = case();
+        let dir = case.root.path().join(METADATA_DIR).join("log");
+        fs::create_dir_all(&dir).expect("created");
+        for segment in &case.log.segments {
+            let name = segment.path.file_name().expect("a name");
+            fs::copy(&segment.path, dir.join(name)).expect("copied");
+        }
+        let verified = |floor| {
+            let log = find_metadata(case.root.path()).expect("readable").expect("there");
+            let entry =
+                FrontierEntry { segment_base: Offset(2), end_offset: Offset(floor), position: 0 };
+            let entries = Some(FrontierEntries::from([(log.id, entry)]));
+            verify_log(&log, &Floors { entries, clean: None }, None).expect("readable")
+        };
+        assert!(verified(4).damage.is_none());
+        let path = dir.join(format!("{:020}.log", 2));
+        let mut bytes = fs::read(&path).expect("read");
+        *bytes.last_mut().expect("not empty") ^= 1;
+        fs::write(&path, bytes).expect("written");
+        assert!(verified(4).damage.is_some_and(|damage| damage.offset == 3));
+        assert!(verified(3).tail.is_some());
     }
 
     #[test]
