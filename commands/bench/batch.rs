@@ -65,10 +65,15 @@ impl Batch {
         put(PRODUCER_ID_AT, &producer.0.to_be_bytes());
         put(PRODUCER_EPOCH_AT, &epoch.0.to_be_bytes());
         put(BASE_SEQUENCE_AT, &base.0.to_be_bytes());
-        let crc = layout::crc32c(&bytes[ATTRIBUTES_AT..]);
-        bytes[CRC_AT..ATTRIBUTES_AT].copy_from_slice(&crc.to_be_bytes());
-        bytes.into()
+        sealed(bytes)
     }
+}
+
+/// A batch that was changed, with the checksum of what it holds now.
+pub(super) fn sealed(mut bytes: Vec<u8>) -> Bytes {
+    let crc = layout::crc32c(&bytes[ATTRIBUTES_AT..]);
+    bytes[CRC_AT..ATTRIBUTES_AT].copy_from_slice(&crc.to_be_bytes());
+    bytes.into()
 }
 
 fn now() -> Millis {

@@ -16,13 +16,13 @@ use rivvend::record::{BatchHeader, CheckRules, CheckedBatch, Compression, Scratc
 use serde_json::json;
 
 use super::batch::{Batch, Shape};
-use super::drive::{Load, drive};
-use super::outcome::{OutcomeArgs, Run, conclude, usage};
-use super::plan::{Plan, PlanArgs};
-use super::produce::threads;
+use super::drive::Load;
+use super::outcome::{Run, Shown, usage};
+use super::plan::Plan;
 use super::recorder::Recorder;
 use super::report;
-use super::session::{Session, SessionArgs, Topic};
+use super::session::Topic;
+use super::stage::{Stage, StageArgs};
 use super::stop;
 use crate::failure::Exit;
 use crate::settings::value;
@@ -37,6 +37,7 @@ const ERROR_PAUSE: Duration = Duration::from_millis(50);
 /// Measure how fast a broker hands records out
 #[derive(Args, Clone, Debug)]
 #[command(
+    allow_negative_numbers = true,
     after_help = "Consumers share the partitions out and begin again at the end of them. An \
 empty topic is filled first. Latency is that of one fetch.\n\nExamples:\n  \
 rivvend bench consume\n  rivvend bench consume --consumers 4 --partitions 4 --fetch-bytes 4MB\n  \
@@ -64,16 +65,8 @@ pub(crate) struct ConsumeArgs {
     /// Verify the checksum of every batch
     #[arg(long)]
     verify: bool,
-    /// Threads that run the consumers [default: one per core]
-    #[arg(long, value_name = "N")]
-    #[arg(value_parser = clap::value_parser!(u16).range(1..=1024))]
-    threads: Option<u16>,
     #[command(flatten)]
-    plan: PlanArgs,
-    #[command(flatten)]
-    session: SessionArgs,
-    #[command(flatten)]
-    outcome: OutcomeArgs,
+    stage: StageArgs,
 }
 
 /// Measures and prints.
@@ -81,8 +74,6 @@ pub(super) fn run(args: &ConsumeArgs) -> anyhow::Result<Exit> {
     if args.fetch_bytes.0 == 0 || args.fetch_bytes.0 > FETCH_BYTES_MAX as u64 {
         return Err(usage("--fetch-bytes is between 1 and 64 MiB"));
     }
-    let session = Session::open(&args.session)?;
-    let machine = session.machine();
     let shape = Shape {
         records: args.batch_records,
         record_size: args.record_size as usize,
@@ -90,24 +81,19 @@ pub(super) fn run(args: &ConsumeArgs) -> anyhow::Result<Exit> {
         compression: Compression::None,
     };
     let batch = Batch::build(&shape, 1);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (client, topic) = runtime.block_on(async {
-        let client = session.connect().await?;
-        let topic = session.topic(&client, batch.bytes.len()).await?;
-        fill(&client, &topic, &batch, args).await?;
-        anyhow::Ok((client, topic))
-    })?;
+    let stage = Stage::open(&args.stage, batch.bytes.len(), 1)?;
+    let topic = &stage.topic;
+    stage.runtime.block_on(fill(&stage.client, topic, &batch, args))?;
     let settings = json!({
-        "protocol": "native", "plan": args.plan.describe(), "durability": topic.durability,
+        "protocol": "native", "plan": args.stage.plan.describe(),
+        "durability": topic.durability,
         "partitions": topic.partitions, "consumers": args.consumers,
         "fetch_bytes": args.fetch_bytes.0, "fill_bytes": args.fill.0,
         "record_size": args.record_size, "batch_records": args.batch_records, "verify": args.verify,
     });
-    let consuming = Consuming { args, session: &session, topic: &topic };
-    let consumers = usize::from(args.consumers);
-    let driven = drive(&consuming, &args.plan, consumers, threads(args.threads), session.pid())?;
-    runtime.block_on(session.clean_up(&client, &topic))?;
-    conclude(Run { command: "consume", mode: "closed", settings, machine }, driven, &args.outcome)
+    let consuming = Consuming { args, stage: &stage };
+    let run = Run { command: "consume", mode: "closed", settings, shown: Shown::Alone };
+    stage.measure(&args.stage, &consuming, args.consumers.into(), run)
 }
 
 /// Fills the topic evenly, if there is nothing in it.
@@ -162,8 +148,7 @@ async fn fetch(
 /// The consumers of a run.
 struct Consuming<'a> {
     args: &'a ConsumeArgs,
-    session: &'a Session,
-    topic: &'a Topic,
+    stage: &'a Stage,
 }
 
 /// One consumer.
@@ -179,11 +164,10 @@ impl Load for Consuming<'_> {
     type Client = Consumer;
 
     async fn connect(&self, number: usize) -> anyhow::Result<Consumer> {
-        let (partitions, consumers) =
-            (self.topic.partitions as usize, usize::from(self.args.consumers));
-        let own = (number % partitions..partitions).step_by(consumers.max(1));
-        let places = own.map(|partition| (partition as i32, 0)).collect();
-        Ok(Consumer { client: self.session.connect().await?, places, payload_share: None })
+        let own = self.stage.topic.share(number, self.args.consumers.into());
+        let places = own.into_iter().map(|partition| (partition, 0)).collect();
+        let client = self.stage.session.connect().await?;
+        Ok(Consumer { client, places, payload_share: None })
     }
 
     async fn run(&self, mut consumer: Consumer, plan: &Plan, recorder: &RefCell<Recorder>) {
@@ -217,7 +201,7 @@ impl Consuming<'_> {
         let (partition, offset) = consumer.places[place];
         let max_bytes = self.args.fetch_bytes.0 as u32;
         let (result, mut bytes) =
-            fetch(&consumer.client, self.topic, partition, offset, max_bytes).await?;
+            fetch(&consumer.client, &self.stage.topic, partition, offset, max_bytes).await?;
         let share = match consumer.payload_share {
             Some(share) => share,
             None if bytes.is_empty() => 0.0,

@@ -20,10 +20,24 @@ use super::report;
 /// How often the thread that waits for the others looks up.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// Which sum a client counts for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    /// What the run measures.
+    Main,
+    /// The producers, where what is measured are consumers.
+    Producers,
+}
+
 /// What a kind of client does.
 pub(super) trait Load: Sync {
     /// A client that is ready to begin.
     type Client;
+
+    /// What the client of this number counts for.
+    fn side(&self, _number: usize) -> Side {
+        Side::Main
+    }
 
     /// Makes the client of this number.
     async fn connect(&self, number: usize) -> anyhow::Result<Self::Client>;
@@ -35,7 +49,10 @@ pub(super) trait Load: Sync {
 /// What a run found.
 #[derive(Debug)]
 pub(super) struct Driven {
+    /// Of [`Side::Main`].
     pub(super) counts: Counts,
+    /// Of [`Side::Producers`].
+    pub(super) produced: Counts,
     pub(super) client_cpu_s: f64,
     pub(super) server: Option<ServerUse>,
 }
@@ -49,6 +66,31 @@ pub(super) struct ServerUse {
     /// The most since the process started.
     pub(super) rss_peak_bytes: u64,
     pub(super) cpu_s_per_gb: f64,
+}
+
+/// What the clients of one thread count.
+struct Sums {
+    main: RefCell<Recorder>,
+    producers: RefCell<Recorder>,
+}
+
+impl Sums {
+    fn new(plan: &Plan) -> Sums {
+        let none = || RefCell::new(Recorder::new(plan.start));
+        Sums { main: none(), producers: none() }
+    }
+
+    fn of(&self, side: Side) -> &RefCell<Recorder> {
+        match side {
+            Side::Main => &self.main,
+            Side::Producers => &self.producers,
+        }
+    }
+
+    fn merge(&mut self, other: Sums) {
+        self.main.get_mut().merge(other.main.into_inner());
+        self.producers.get_mut().merge(other.producers.into_inner());
+    }
 }
 
 /// What the threads of a run share.
@@ -96,8 +138,9 @@ impl<L> Shared<'_, L> {
 /// One thread, with the clients of these numbers.
 fn work<L: Load>(
     shared: &Shared<'_, L>,
-    numbers: impl Iterator<Item = usize>,
-) -> anyhow::Result<Recorder> {
+    numbers: impl Iterator<Item = usize> + Clone,
+) -> anyhow::Result<Sums> {
+    let sides = numbers.clone().map(|number| shared.load.side(number));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let connected = runtime.map_err(anyhow::Error::from).and_then(|runtime| {
         let clients = runtime.block_on(try_join_all(numbers.map(|n| shared.load.connect(n))))?;
@@ -109,19 +152,20 @@ fn work<L: Load>(
     shared.connected.wait();
     let (runtime, clients) = connected?;
     let plan = shared.plan();
-    let recorder = RefCell::new(Recorder::new(plan.start));
+    let sums = Sums::new(plan);
     if !shared.is_broken.load(Ordering::Relaxed) {
-        let running = clients.into_iter().map(|client| shared.load.run(client, plan, &recorder));
+        let clients = clients.into_iter().zip(sides);
+        let running = clients.map(|(client, side)| shared.load.run(client, plan, sums.of(side)));
         let running: FuturesUnordered<_> = running.collect();
         runtime.block_on(running.collect::<()>());
     }
-    Ok(recorder.into_inner())
+    Ok(sums)
 }
 
 /// Waits for the threads and reads what the processes spent while they counted.
 fn watch(
     plan: &Plan,
-    workers: Vec<ScopedJoinHandle<'_, anyhow::Result<Recorder>>>,
+    workers: Vec<ScopedJoinHandle<'_, anyhow::Result<Sums>>>,
     pid: Option<u32>,
 ) -> anyhow::Result<Driven> {
     let are_done = || workers.iter().all(ScopedJoinHandle::is_finished);
@@ -139,12 +183,13 @@ fn watch(
     }
     report::progress("");
     let after = (Usage::own(), pid.and_then(Usage::of));
-    let mut sum = Recorder::new(plan.start);
+    let mut sums = Sums::new(plan);
     for worker in workers {
         let counted = worker.join();
-        sum.merge(counted.unwrap_or_else(|_| Err(anyhow::anyhow!("a client panicked")))?);
+        sums.merge(counted.unwrap_or_else(|_| Err(anyhow::anyhow!("a client panicked")))?);
     }
-    let counts = sum.finish();
+    let (counts, produced) =
+        (sums.main.into_inner().finish(), sums.producers.into_inner().finish());
     let gigabytes = (counts.bytes as f64 / 1e9).max(1e-9);
     let server = before.1.zip(after.1).map(|(before, after)| ServerUse {
         cpu_s: cpu_s(before, after),
@@ -152,7 +197,7 @@ fn watch(
         rss_peak_bytes: pid.and_then(rss_peak_bytes).unwrap_or(after.rss_bytes),
         cpu_s_per_gb: cpu_s(before, after) / gigabytes,
     });
-    Ok(Driven { counts, client_cpu_s: cpu_s(before.0, after.0), server })
+    Ok(Driven { counts, produced, client_cpu_s: cpu_s(before.0, after.0), server })
 }
 
 fn show(plan: &Plan) {

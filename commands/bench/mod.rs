@@ -4,11 +4,16 @@
 mod batch;
 mod broker;
 mod consume;
+mod delivery;
 mod directory;
 mod drive;
+mod e2e;
+mod exchange;
 mod latency;
 mod limits;
+mod loops;
 mod machine;
+mod mixed;
 mod outcome;
 mod pacer;
 mod plan;
@@ -17,6 +22,8 @@ mod produce;
 mod recorder;
 mod report;
 mod session;
+mod stage;
+mod stamp;
 mod stop;
 
 use clap::{Args, Subcommand};
@@ -36,6 +43,9 @@ pub(crate) struct BenchArgs {
 enum BenchCommand {
     Produce(produce::ProduceArgs),
     Consume(consume::ConsumeArgs),
+    #[command(name = "e2e")]
+    EndToEnd(e2e::EndToEndArgs),
+    Mixed(mixed::MixedArgs),
     Limits(limits::LimitsArgs),
     /// The raw server of `limits`
     #[command(hide = true)]
@@ -49,6 +59,8 @@ pub(crate) fn run(args: &BenchArgs) -> Outcome {
     let done = stop::listen().and_then(|()| match &args.command {
         BenchCommand::Produce(args) => produce::run(args),
         BenchCommand::Consume(args) => consume::run(args),
+        BenchCommand::EndToEnd(args) => e2e::run(args),
+        BenchCommand::Mixed(args) => mixed::run(args),
         BenchCommand::Limits(args) => limits::run(args),
         BenchCommand::RawServer(_) => Ok(Exit::Ok),
     });

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::drive::{Driven, ServerUse};
 use super::latency::Quantiles;
 use super::machine::Machine;
-use super::recorder::Interval;
+use super::recorder::{Counts, Interval};
 use super::report;
 use crate::failure::{Exit, Failure};
 use crate::output::{Column, OutputArgs};
@@ -32,7 +32,45 @@ pub(super) struct Run {
     pub(super) mode: &'static str,
     /// Everything else that the figures depend on.
     pub(super) settings: Value,
-    pub(super) machine: Machine,
+    pub(super) shown: Shown,
+}
+
+/// What is shown besides the figures of [`Side::Main`].
+///
+/// [`Side::Main`]: super::drive::Side::Main
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shown {
+    /// Nothing: there is one side only.
+    Alone,
+    /// How long acknowledgements took, where the figures are those of receipts.
+    Delivery,
+    /// Producers and consumers side by side.
+    BothSides,
+}
+
+/// What one side of a run did.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct Figures {
+    records: u64,
+    bytes: u64,
+    elapsed_s: f64,
+    records_per_s: f64,
+    mb_per_s: f64,
+    latency_ms: Quantiles,
+}
+
+impl Figures {
+    fn of(counts: &Counts) -> Figures {
+        let elapsed_s = counts.elapsed.as_secs_f64().max(1e-9);
+        Figures {
+            records: counts.records,
+            bytes: counts.bytes,
+            elapsed_s,
+            records_per_s: counts.records as f64 / elapsed_s,
+            mb_per_s: counts.bytes as f64 / 1e6 / elapsed_s,
+            latency_ms: counts.latency,
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -42,12 +80,14 @@ struct Document {
     machine: Machine,
     mode: &'static str,
     settings: Value,
-    records: u64,
-    bytes: u64,
-    elapsed_s: f64,
-    records_per_s: f64,
-    mb_per_s: f64,
-    latency_ms: Quantiles,
+    #[serde(flatten)]
+    figures: Figures,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ack_latency_ms: Option<Quantiles>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    produce: Option<Figures>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    consume: Option<Figures>,
     errors: u64,
     client_cpu_s: f64,
     server: Option<ServerUse>,
@@ -57,37 +97,43 @@ struct Document {
 /// A line of the table.
 #[derive(Debug, Serialize)]
 struct Row {
-    figure: &'static str,
+    figure: String,
     value: String,
 }
 
 const COLUMNS: &[Column<Row>] = &[
-    Column::text("FIGURE", |row| row.figure.to_owned()),
+    Column::text("FIGURE", |row| row.figure.clone()),
     Column::number("VALUE", |row| row.value.clone()),
 ];
 
 /// Saves and prints the result; says how the command ends.
-pub(super) fn conclude(run: Run, driven: Driven, args: &OutcomeArgs) -> anyhow::Result<Exit> {
-    let counts = driven.counts;
-    let first_error = counts.first_error.unwrap_or_default();
+pub(super) fn conclude(
+    run: Run,
+    machine: Machine,
+    driven: Driven,
+    args: &OutcomeArgs,
+) -> anyhow::Result<Exit> {
+    let (counts, produced) = (driven.counts, driven.produced);
+    // What went wrong at a producer is the reason rather than the consequence.
+    let first_error = produced.first_error.as_ref().or(counts.first_error.as_ref());
+    let first_error = first_error.cloned().unwrap_or_default();
     if counts.records == 0 {
         let why = if first_error.is_empty() { "there was no time" } else { &first_error };
         anyhow::bail!("not one record was counted: {why}");
     }
-    let elapsed_s = counts.elapsed.as_secs_f64().max(1e-9);
+    let figures = Figures::of(&counts);
+    let is_both = run.shown == Shown::BothSides;
     let document = Document {
         command: run.command,
         version: env!("CARGO_PKG_VERSION"),
-        machine: run.machine,
+        machine,
         mode: run.mode,
         settings: run.settings,
-        records: counts.records,
-        bytes: counts.bytes,
-        elapsed_s,
-        records_per_s: counts.records as f64 / elapsed_s,
-        mb_per_s: counts.bytes as f64 / 1e6 / elapsed_s,
-        latency_ms: counts.latency,
-        errors: counts.errors,
+        figures,
+        ack_latency_ms: (run.shown == Shown::Delivery).then_some(produced.latency),
+        produce: is_both.then(|| Figures::of(&produced)),
+        consume: is_both.then_some(figures),
+        errors: counts.errors + produced.errors,
         client_cpu_s: driven.client_cpu_s,
         server: driven.server,
         intervals: counts.intervals,
@@ -95,45 +141,71 @@ pub(super) fn conclude(run: Run, driven: Driven, args: &OutcomeArgs) -> anyhow::
     report::save(args.save.as_deref(), &document)?;
     let rows = document.rows();
     let format = args.output.output;
-    report::print(format, &document, &rows, COLUMNS, |row| row.figure.to_owned())?;
-    if counts.errors > 0 {
-        eprintln!("warning: {} errors; the first: {first_error}", counts.errors);
-        return Ok(Exit::Partly);
+    report::print(format, &document, &rows, COLUMNS, |row| row.figure.clone())?;
+    if document.errors > 0 {
+        eprintln!("warning: {} errors; the first: {first_error}", document.errors);
     }
-    Ok(Exit::Ok)
+    Ok(match (counts.errors, document.errors) {
+        (_, 0) => Exit::Ok,
+        // What a producer was told has arrived has not, or not as it was sent.
+        (1.., _) if run.shown != Shown::Alone => Exit::Failed,
+        _ => Exit::Partly,
+    })
 }
 
 impl Document {
     fn rows(&self) -> Vec<Row> {
-        let row = |figure, value: String| Row { figure, value };
-        let latency = &self.latency_ms;
-        let ms = |ms: f64| format!("{ms:.3}");
-        let mut rows = vec![
-            row("durability", self.settings["durability"].as_str().unwrap_or("").to_owned()),
-            row("records", self.records.to_string()),
-            row("elapsed s", ms(self.elapsed_s)),
-            row("records/s", format!("{:.0}", self.records_per_s)),
-            row("MB/s", format!("{:.1}", self.mb_per_s)),
-            row("latency ms mean", ms(latency.mean)),
-            row("latency ms p50", ms(latency.p50)),
-            row("latency ms p95", ms(latency.p95)),
-            row("latency ms p99", ms(latency.p99)),
-            row("latency ms p99.9", ms(latency.p999)),
-            row("latency ms max", ms(latency.max)),
-            row("errors", self.errors.to_string()),
-            row("client CPU s", format!("{:.2}", self.client_cpu_s)),
-        ];
+        let durability = self.settings["durability"].as_str().unwrap_or("");
+        let mut rows = vec![Row { figure: "durability".to_owned(), value: durability.to_owned() }];
+        match (&self.produce, &self.consume) {
+            (Some(produce), Some(consume)) => {
+                rows.extend(produce.rows("produce "));
+                rows.extend(consume.rows("consume "));
+            }
+            _ => rows.extend(self.figures.rows("")),
+        }
+        rows.extend(self.ack_latency_ms.iter().flat_map(|latency| latency_rows("ack ", latency)));
+        let mut row = |figure: &str, value: String| {
+            rows.push(Row { figure: figure.to_owned(), value });
+        };
+        row("errors", self.errors.to_string());
+        row("client CPU s", format!("{:.2}", self.client_cpu_s));
         if let Some(server) = &self.server {
-            rows.push(row("server CPU s", format!("{:.2}", server.cpu_s)));
-            rows.push(row("server CPU s/GB", format!("{:.2}", server.cpu_s_per_gb)));
-            rows.push(row("server RSS MB", format!("{:.1}", server.rss_bytes as f64 / 1e6)));
-            rows.push(row(
-                "server RSS peak MB",
-                format!("{:.1}", server.rss_peak_bytes as f64 / 1e6),
-            ));
+            row("server CPU s", format!("{:.2}", server.cpu_s));
+            row("server CPU s/GB", format!("{:.2}", server.cpu_s_per_gb));
+            row("server RSS MB", format!("{:.1}", server.rss_bytes as f64 / 1e6));
+            row("server RSS peak MB", format!("{:.1}", server.rss_peak_bytes as f64 / 1e6));
         }
         rows
     }
+}
+
+impl Figures {
+    fn rows(&self, side: &str) -> Vec<Row> {
+        let row = |figure: &str, value| Row { figure: format!("{side}{figure}"), value };
+        let mut rows = vec![
+            row("records", self.records.to_string()),
+            row("elapsed s", format!("{:.3}", self.elapsed_s)),
+            row("records/s", format!("{:.0}", self.records_per_s)),
+            row("MB/s", format!("{:.1}", self.mb_per_s)),
+        ];
+        rows.extend(latency_rows(side, &self.latency_ms));
+        rows
+    }
+}
+
+fn latency_rows(side: &str, latency: &Quantiles) -> Vec<Row> {
+    let quantiles = [
+        ("mean", latency.mean),
+        ("p50", latency.p50),
+        ("p95", latency.p95),
+        ("p99", latency.p99),
+        ("p99.9", latency.p999),
+        ("max", latency.max),
+    ];
+    let row =
+        |(name, ms)| Row { figure: format!("{side}latency ms {name}"), value: format!("{ms:.3}") };
+    quantiles.map(row).into()
 }
 
 /// A mistake in the command line that parsing can not see.

@@ -12,6 +12,8 @@ use crate::settings::value;
 
 const DURATION_DEFAULT: Duration = Duration::from_secs(10);
 const WARM_UP_DEFAULT: Duration = Duration::from_secs(1);
+/// Nobody waits for longer, and sums of such times are still times.
+const TIME_MAX: Duration = Duration::from_secs(365 * 24 * 3_600);
 
 /// How long a run lasts.
 #[derive(Args, Clone, Debug)]
@@ -21,11 +23,21 @@ pub(super) struct PlanArgs {
     #[arg(value_parser = clap::value_parser!(u64).range(1..))]
     records: Option<u64>,
     /// How long to count [default: 10s]
-    #[arg(long, value_name = "TIME", value_parser = value::<Duration>)]
+    #[arg(long, value_name = "TIME", value_parser = counted_time, allow_hyphen_values = true)]
     duration: Option<Duration>,
     /// How long to run before counting [default: 1s; 0s with --records]
-    #[arg(long, value_name = "TIME", value_parser = value::<Duration>)]
+    #[arg(long, value_name = "TIME", value_parser = time, allow_hyphen_values = true)]
     warmup: Option<Duration>,
+}
+
+fn time(text: &str) -> Result<Duration, String> {
+    let time = value::<Duration>(text)?;
+    if time > TIME_MAX { Err("is longer than 365d".to_owned()) } else { Ok(time) }
+}
+
+fn counted_time(text: &str) -> Result<Duration, String> {
+    let time = time(text)?;
+    if time.is_zero() { Err("is no time to count anything".to_owned()) } else { Ok(time) }
 }
 
 impl PlanArgs {

@@ -1,6 +1,7 @@
 //! What one thread of a run counts, and how the threads' counts become one. Intervals are seconds
 //! since counting started.
 
+use std::fmt::Display;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -100,6 +101,22 @@ impl Recorder {
         let since = now.saturating_duration_since(self.start);
         let at = (since.as_secs() / INTERVAL.as_secs()) as usize;
         self.interval(at.min(INTERVALS_MAX - 1)).add(records, bytes, latency);
+    }
+
+    /// Something was done or failed, as `ended` says. Whether it went well.
+    pub(super) fn ended(
+        &mut self,
+        turn: Turn,
+        now: Instant,
+        latency: Duration,
+        amount: (u64, u64),
+        ended: &Result<(), impl Display>,
+    ) -> bool {
+        match ended {
+            Ok(()) => self.done(turn, now, latency, amount),
+            Err(error) => self.failed(1, || error.to_string()),
+        }
+        ended.is_ok()
     }
 
     /// Something failed, warm-up or not.

@@ -43,10 +43,10 @@ pub(super) struct SessionArgs {
     /// Topic to use; created when it is not there [default: a new one]
     #[arg(long, value_name = "NAME")]
     topic: Option<String>,
-    /// Partitions of a topic that is created
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    /// Partitions of a topic that is created [default: 1; for e2e and mixed one per producer]
+    #[arg(long, value_name = "N")]
     #[arg(value_parser = clap::value_parser!(i32).range(1..))]
-    partitions: i32,
+    partitions: Option<i32>,
     /// What an acknowledgement of a topic that is created means: fsync or os
     #[arg(long, value_name = "MODE", default_value = "fsync", value_parser = durability)]
     durability: Durability,
@@ -80,6 +80,14 @@ pub(super) struct Topic {
 }
 
 impl Topic {
+    /// The partitions of one of so many clients, which share them out; those that are too many
+    /// share theirs with others. At least one.
+    pub(super) fn share(&self, number: usize, clients: usize) -> Vec<i32> {
+        let partitions = self.partitions as usize;
+        let own = (number % partitions..partitions).step_by(clients.max(1));
+        own.map(|partition| partition as i32).collect()
+    }
+
     /// Appends one batch, once.
     pub(super) async fn append(
         &self,
@@ -139,8 +147,13 @@ impl Session {
     }
 
     /// The topic of the run: the named one if it is there, else a new one that takes batches of
-    /// this size.
-    pub(super) async fn topic(&self, client: &Client, batch_bytes: usize) -> anyhow::Result<Topic> {
+    /// this size, with so many partitions unless another number was asked for.
+    pub(super) async fn topic(
+        &self,
+        client: &Client,
+        batch_bytes: usize,
+        partitions: i32,
+    ) -> anyhow::Result<Topic> {
         let name = match &self.args.topic {
             Some(name) => name.clone(),
             None => format!("bench-{}", std::process::id()),
@@ -148,23 +161,31 @@ impl Session {
         let is_ours = match find(client, &name).await? {
             Some(_) => false,
             None => {
-                self.create(client, &name, batch_bytes).await?;
+                let partitions = self.args.partitions.unwrap_or(partitions);
+                self.create(client, &name, batch_bytes, partitions).await?;
                 true
             }
         };
         let found = find(client, &name).await?.context("the topic is gone already")?;
         let partitions = i32::try_from(found.partitions.len())?;
+        anyhow::ensure!(partitions > 0, "the topic has no partitions");
         Ok(Topic { name, partitions, durability: found.durability, is_ours })
     }
 
-    async fn create(&self, client: &Client, name: &str, batch_bytes: usize) -> anyhow::Result<()> {
+    async fn create(
+        &self,
+        client: &Client,
+        name: &str,
+        batch_bytes: usize,
+        partitions: i32,
+    ) -> anyhow::Result<()> {
         let mut config = vec![("durability", self.args.durability.as_str().to_owned())];
         if batch_bytes > BATCH_BYTES_DEFAULT {
             config.push(("max.message.bytes", batch_bytes.to_string()));
         }
         let topic = NewTopic {
             name: name.to_owned(),
-            partitions: self.args.partitions,
+            partitions,
             replication_factor: -1,
             config: config.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
         };

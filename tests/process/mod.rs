@@ -6,6 +6,7 @@
 //! `RIVVEN_TESTS_ALL` is set, as `tests/run` does after it has installed what is missing.
 
 mod batches;
+mod bench;
 mod broker;
 mod corruption;
 mod disk_full;

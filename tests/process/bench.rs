@@ -1,0 +1,217 @@
+//! `rivvend bench e2e` and `bench mixed` as processes: the form of their results, and that a stall,
+//! a record that comes twice and a senseless flag are noticed.
+
+use std::path::Path;
+use std::process::{Child, Output, Stdio};
+use std::time::Duration;
+
+use rivvend::client::Client;
+use rustix::process::Signal;
+use serde_json::Value;
+
+use super::broker::{Broker, PATIENCE, Setup, rivvend};
+use super::load::{append, batch, create_topic, read_all};
+
+/// What every result has, in the order in which it is printed.
+const FIELDS: &[&str] = &[
+    "command",
+    "version",
+    "machine",
+    "mode",
+    "settings",
+    "records",
+    "bytes",
+    "elapsed_s",
+    "records_per_s",
+    "mb_per_s",
+    "latency_ms",
+    "errors",
+    "client_cpu_s",
+    "server",
+    "intervals",
+];
+const QUANTILES: &[&str] = &["mean", "p50", "p90", "p95", "p99", "p999", "p9999", "max"];
+const TOPIC: &str = "measured";
+
+/// Runs `rivvend bench` with a private broker in this directory, to its end.
+fn bench(directory: &Path, flags: &str) -> Output {
+    let mut command = rivvend();
+    command.arg("bench").args(flags.split(' ')).arg("--dir").arg(directory);
+    command.output().expect("it runs")
+}
+
+/// Starts `rivvend bench` against a broker of ours; its result comes on standard output.
+fn start_bench(address: &str, flags: &str) -> Child {
+    let mut command = rivvend();
+    command.arg("bench").args(flags.split(' '));
+    command.args(["--server", address, "--topic", TOPIC, "-o", "json"]);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn result(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", text(&output.stderr)))
+}
+
+/// Looks at the fields of a result and at what is in each of them.
+fn assert_form(result: &Value, more: &[&str]) {
+    let fields: Vec<&str> = result.as_object().expect("an object").keys().map(|k| &**k).collect();
+    let mut expected = [FIELDS, more].concat();
+    expected.sort_unstable();
+    assert_eq!(fields, expected);
+    assert_latency(&result["latency_ms"]);
+    for part in result["intervals"].as_array().expect("a list") {
+        assert_latency(&part["latency_ms"]);
+    }
+    for field in ["cpu_s", "rss_bytes", "cpu_s_per_gb"] {
+        assert!(result["server"][field].as_f64().is_some_and(|n| n >= 0.0), "{field}: {result}");
+    }
+}
+
+/// Quantiles that follow each other.
+fn assert_latency(latency: &Value) {
+    let at = |name: &str| latency[name].as_f64().unwrap_or_else(|| panic!("{name}: {latency}"));
+    let quantiles: Vec<f64> = QUANTILES[1..].iter().map(|name| at(name)).collect();
+    assert!(quantiles.is_sorted() && quantiles[0] > 0.0 && at("mean") > 0.0, "{latency}");
+}
+
+fn assert_empty(directory: &Path) {
+    assert_eq!(std::fs::read_dir(directory).expect("readable").count(), 0, "nothing is left");
+}
+
+#[test]
+fn e2e_counts_every_record_and_prints_what_was_promised() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let saved = tempfile::NamedTempFile::new().expect("a file");
+    let flags = "e2e --records 300 --rate 1000 --batch-records 5 --producers 2 -o json --save";
+    let output = bench(directory.path(), &format!("{flags} {}", saved.path().display()));
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let result = result(&output);
+    assert_form(&result, &["ack_latency_ms"]);
+    assert_latency(&result["ack_latency_ms"]);
+    assert_eq!((&result["command"], &result["mode"]), (&"e2e".into(), &"open".into()));
+    assert_eq!((&result["records"], &result["errors"]), (&300.into(), &0.into()), "{result}");
+    assert_eq!(result["bytes"], 300_000);
+    let settings = &result["settings"];
+    let pairs = [&settings["producers"], &settings["consumers"], &settings["partitions"]];
+    assert_eq!(pairs, [&Value::from(2); 3], "each producer has a partition and a consumer");
+    assert!(result["elapsed_s"].as_f64().is_some_and(|s| s > 0.25), "the rate is kept: {result}");
+    let kept = std::fs::read_to_string(saved.path()).expect("saved");
+    assert_eq!(serde_json::from_str::<Value>(&kept).expect("JSON"), result);
+    assert_empty(directory.path());
+}
+
+/// Four consumers of two partitions: each record is received twice.
+#[test]
+fn mixed_reports_both_sides() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let flags = "mixed --records 2000 --batch-records 100 --in-flight 2 --producers 2 \
+                 --consumers 4 --durability os";
+    let output = bench(directory.path(), &format!("{flags} -o jsonl"));
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let result = result(&output);
+    assert_form(&result, &["produce", "consume"]);
+    assert_eq!((&result["command"], &result["mode"]), (&"mixed".into(), &"closed".into()));
+    for (side, records) in [("produce", 2_000), ("consume", 4_000)] {
+        let side = &result[side];
+        assert_eq!(
+            (&side["records"], &side["bytes"]),
+            (&records.into(), &(records * 1_000).into())
+        );
+        assert!(side["mb_per_s"].as_f64().is_some_and(|mb| mb > 0.0), "{side}");
+        assert_latency(&side["latency_ms"]);
+    }
+    assert_eq!(result["errors"], 0);
+    assert_empty(directory.path());
+}
+
+/// A broker with the topic that runs are to use.
+async fn start_broker(directory: &Path) -> (Broker, Client) {
+    let broker = Setup::new(directory.join("data")).start();
+    let client = broker.client().await;
+    create_topic(&client, TOPIC, 1, &[("durability", "os".to_owned())]).await;
+    (broker, client)
+}
+
+/// Waits until so many records of a run are there.
+async fn wait_records(client: &Client, records: usize) {
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while read_all(client, TOPIC, 0, 0).await.len() < records {
+        assert!(std::time::Instant::now() < deadline, "the run has begun");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Every record that was due while nothing moved counts with all of its wait, those too that could
+/// not even be sent because 256 were under way: 600 of 3,000.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stall_of_the_broker_is_seen_in_full() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (broker, client) = start_broker(directory.path()).await;
+    let flags = "e2e --warmup 0s --duration 3s --rate 1000 --record-size 100";
+    let run = start_bench(&broker.native.to_string(), flags);
+    wait_records(&client, 100).await;
+    broker.freeze();
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    broker.signal(Signal::CONT);
+    let output = run.wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let result = result(&output);
+    for latency in [&result["latency_ms"], &result["ack_latency_ms"]] {
+        let at = |name: &str| latency[name].as_f64().expect("a number");
+        assert!(at("max") >= 590.0, "{latency}");
+        assert!(at("p90") >= 200.0, "{latency}");
+    }
+    broker.stop();
+}
+
+/// Somebody appends a record of the run once more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_that_comes_twice_fails_the_run() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (broker, client) = start_broker(directory.path()).await;
+    let run = start_bench(&broker.native.to_string(), "e2e --warmup 0s --duration 1s --rate 500");
+    wait_records(&client, 20).await;
+    append(&client, TOPIC, 0, batch(&[b"of somebody else"])).await.expect("taken");
+    let seventh = read_all(&client, TOPIC, 0, 7).await.swap_remove(0).1;
+    append(&client, TOPIC, 0, batch(&[&seventh])).await.expect("taken");
+    let output = run.wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("record 7 of producer 0 came after"), "{output:?}");
+    assert_eq!(result(&output)["errors"], 1, "and what is not of the run is passed over");
+    broker.stop();
+}
+
+#[test]
+fn senseless_flags_are_refused_before_anything_is_started() {
+    let directory = tempfile::tempdir().expect("a directory");
+    for (flags, named) in [
+        ("e2e --rate 0", "--rate"),
+        ("e2e --rate -5", "--rate"),
+        ("e2e --rate 99999999999999999999", "--rate"),
+        ("e2e --record-size 31", "--record-size"),
+        ("e2e --batch-records 0", "--batch-records"),
+        ("e2e --batch-records 1000000 --record-size 1000", "--batch-records"),
+        ("e2e --duration 0s", "--duration"),
+        ("e2e --duration 999999999d", "--duration"),
+        ("e2e --warmup -1s", "--warmup"),
+        ("e2e --producers 0", "--producers"),
+        ("e2e --consumers -1", "--consumers"),
+        ("e2e --partitions 0", "--partitions"),
+        ("e2e --acks 2", "--acks"),
+        ("e2e --durability none", "--durability"),
+        ("mixed --rate 5 --in-flight 2", "--in-flight"),
+        ("mixed --in-flight 100000", "--in-flight"),
+        ("mixed --consumers 0", "--consumers"),
+        ("mixed --producers 100 --in-flight 20", "1 GiB"),
+    ] {
+        let output = bench(directory.path(), flags);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{flags}: {said}");
+        assert!(said.contains(named), "{flags}: {said}");
+    }
+    assert_empty(directory.path());
+}
