@@ -60,6 +60,7 @@ const EVERYWHERE: &[&str] = &["types", "limits", "time", "random", "telemetry", 
 /// Files that may hold a lock, each with its reason.
 const LOCKS: &[(&str, &str)] = &[
     ("src/shard/driver.rs", "the baton of a shard, which is taken if free and never waited for"),
+    ("src/storage/handles.rs", "the list of open files, held to add one or to look for idle ones"),
     ("src/shard/queue.rs", "the queue of the pool, held for a push or a pop"),
     ("src/storage/memory", "the simulated disk is shared by its files, as a real one is"),
 ];

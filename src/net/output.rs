@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::future::Future as _;
 use std::io::{self, IoSlice};
+use std::os::fd::AsFd as _;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -263,7 +264,8 @@ impl FileChunk {
             self.cached_to = self.range.at + len;
         }
         let len = self.range.len.min(self.cached_to - self.range.at);
-        let sent = ready!(socket.poll_send_file(cx, descriptor, self.range.at, len as usize))?;
+        let sent =
+            ready!(socket.poll_send_file(cx, descriptor.as_fd(), self.range.at, len as usize))?;
         if sent == 0 {
             return Poll::Ready(Err(OutputError::FileTooShort(self.range.at)));
         }

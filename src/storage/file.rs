@@ -1,22 +1,33 @@
 //! The real file system: [`FileDisk`] over Linux system calls. Nothing else in the engine may use
 //! `std::fs`. Knows nothing of what the bytes mean nor when a sync is due.
 
+use super::handles::{Handle, Handles};
 use super::{Access, Disk, DiskFile, Entry, Operation, Space, StorageError, Synced, directory_of};
 use rustix::fs::{self as sys, Advice, AtFlags, CWD, Gid, Mode, OFlags, Uid};
 use rustix::io::{Errno, ReadWriteFlags};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::num::NonZeroU64;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::Arc;
 
 /// Most pieces one `pwritev` takes (`IOV_MAX` of Linux).
 const PIECES_PER_WRITE: usize = 1024;
 
 /// The file system of this machine.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct FileDisk {
     owner: Option<Owner>,
+    handles: Arc<Handles>,
+}
+
+impl Default for FileDisk {
+    /// Half of the descriptors that this process may have are for files; sockets need the others.
+    fn default() -> FileDisk {
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+        let most = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
+        FileDisk::with_open_max(most / 2)
+    }
 }
 
 impl FileDisk {
@@ -25,7 +36,12 @@ impl FileDisk {
     /// can still use its directory afterwards.
     #[must_use]
     pub fn new(root: &Path) -> FileDisk {
-        FileDisk { owner: Owner::to_keep(root) }
+        FileDisk { owner: Owner::to_keep(root), ..FileDisk::default() }
+    }
+
+    /// At most about this many files stay open.
+    pub(super) fn with_open_max(open_max: usize) -> FileDisk {
+        FileDisk { owner: None, handles: Handles::new(open_max) }
     }
 }
 
@@ -87,7 +103,11 @@ impl FileDisk {
         if let Some(owner) = self.owner.filter(|_| flags.contains(OFlags::CREATE)) {
             owner.take(&descriptor).map_err(|error| failed(Operation::Open, path, error))?;
         }
-        Ok(Arc::new(OpenFile { descriptor, path: path.to_path_buf() }))
+        let handle = self
+            .handles
+            .take(path.to_path_buf(), flags, descriptor)
+            .map_err(|error| failed(Operation::Open, path, error))?;
+        Ok(Arc::new(OpenFile(handle)))
     }
 
     /// In somebody else's directory a symbolic link could lead root anywhere.
@@ -201,37 +221,39 @@ fn read_directory(path: &Path) -> io::Result<Vec<Entry>> {
 }
 
 #[derive(Debug)]
-struct OpenFile {
-    descriptor: OwnedFd,
-    path: PathBuf,
-}
+struct OpenFile(Arc<Handle>);
 
 impl OpenFile {
     fn failed(&self, operation: Operation, source: impl Into<io::Error>) -> StorageError {
-        failed(operation, &self.path, source)
+        failed(operation, self.0.path(), source)
     }
 
-    /// Whether reading the byte at `at` would not wait for the disk.
-    fn is_byte_cached(&self, at: u64) -> bool {
-        let mut byte = [0_u8];
-        let mut into = [IoSliceMut::new(&mut byte)];
-        let read = uninterrupted(|| {
-            rustix::io::preadv2(&self.descriptor, &mut into, at, ReadWriteFlags::NOWAIT)
-        });
-        // A file system that can not tell (EOPNOTSUPP) counts as memory: the alternative would send
-        // every read there through the pool for blocking reads.
-        !matches!(read, Err(Errno::AGAIN))
+    fn open(&self) -> Result<Arc<OwnedFd>, StorageError> {
+        self.0.descriptor().map_err(|error| self.failed(Operation::Open, error))
     }
+}
+
+/// Whether reading the byte at `at` would not wait for the disk.
+fn is_byte_cached(descriptor: &OwnedFd, at: u64) -> bool {
+    let mut byte = [0_u8];
+    let mut into = [IoSliceMut::new(&mut byte)];
+    let read =
+        uninterrupted(|| rustix::io::preadv2(descriptor, &mut into, at, ReadWriteFlags::NOWAIT));
+    // A file system that can not tell (EOPNOTSUPP) counts as memory: the alternative would send
+    // every read there through the pool for blocking reads.
+    !matches!(read, Err(Errno::AGAIN))
 }
 
 impl DiskFile for OpenFile {
     fn write_at(&self, at: u64, pieces: &mut [IoSlice<'_>]) -> Result<(), StorageError> {
+        self.0.begin_write();
+        let descriptor = self.open()?;
         let mut at = at;
         let mut left = pieces;
         IoSlice::advance_slices(&mut left, 0);
         while !left.is_empty() {
             let now = &left[..left.len().min(PIECES_PER_WRITE)];
-            let written = uninterrupted(|| rustix::io::pwritev(&self.descriptor, now, at))
+            let written = uninterrupted(|| rustix::io::pwritev(&descriptor, now, at))
                 .map_err(|error| self.failed(Operation::Write, error))?;
             if written == 0 && now.iter().any(|piece| !piece.is_empty()) {
                 return Err(self.failed(Operation::Write, io::ErrorKind::WriteZero));
@@ -243,11 +265,12 @@ impl DiskFile for OpenFile {
     }
 
     fn read_at(&self, at: u64, into: &mut [u8]) -> Result<usize, StorageError> {
+        let descriptor = self.open()?;
         let mut filled = 0;
         while filled < into.len() {
             let from = at.saturating_add(filled as u64);
             let rest = &mut into[filled..];
-            let read = uninterrupted(|| rustix::io::pread(&self.descriptor, &mut *rest, from))
+            let read = uninterrupted(|| rustix::io::pread(&descriptor, &mut *rest, from))
                 .map_err(|error| self.failed(Operation::Read, error))?;
             if read == 0 {
                 break;
@@ -258,43 +281,58 @@ impl DiskFile for OpenFile {
     }
 
     fn sync(&self) -> Result<Synced, StorageError> {
+        let descriptor = self.open()?;
+        self.0.begin_sync();
         // Not even EINTR is tried again: whatever a sync reports, the pages may be gone.
-        sys::fdatasync(&self.descriptor).map_err(|error| self.failed(Operation::Sync, error))?;
+        sys::fdatasync(&descriptor).map_err(|error| {
+            self.0.sync_failed();
+            self.failed(Operation::Sync, error)
+        })?;
         Ok(Synced::by_disk())
     }
 
     fn reserve(&self, len: u64) -> Result<(), StorageError> {
+        self.0.begin_write();
+        let descriptor = self.open()?;
         let all = sys::FallocateFlags::empty();
-        uninterrupted(|| sys::fallocate(&self.descriptor, all, 0, len))
+        uninterrupted(|| sys::fallocate(&descriptor, all, 0, len))
             .map_err(|error| self.failed(Operation::Write, error))
     }
 
     fn truncate(&self, len: u64) -> Result<(), StorageError> {
-        uninterrupted(|| sys::ftruncate(&self.descriptor, len))
+        self.0.begin_write();
+        let descriptor = self.open()?;
+        uninterrupted(|| sys::ftruncate(&descriptor, len))
             .map_err(|error| self.failed(Operation::Write, error))
     }
 
     fn len(&self) -> Result<u64, StorageError> {
         let status =
-            sys::fstat(&self.descriptor).map_err(|error| self.failed(Operation::Read, error))?;
+            sys::fstat(&*self.open()?).map_err(|error| self.failed(Operation::Read, error))?;
         Ok(u64::try_from(status.st_size).unwrap_or(0))
     }
 
     fn drop_cached(&self, at: u64, len: u64) {
-        // To the kernel a length of zero means "to the end", to us it means nothing.
-        if let Some(len) = NonZeroU64::new(len) {
-            // A refused hint changes nothing but memory use.
-            let _ = sys::fadvise(&self.descriptor, at, Some(len), Advice::DontNeed);
+        // To the kernel a length of zero means "to the end", to us it means nothing. A refused hint
+        // changes nothing but memory use.
+        if let Some(len) = NonZeroU64::new(len)
+            && let Ok(descriptor) = self.open()
+        {
+            let _ = sys::fadvise(&descriptor, at, Some(len), Advice::DontNeed);
         }
     }
 
     fn is_cached(&self, at: u64, len: u64) -> bool {
         let Some(last) = len.checked_sub(1) else { return true };
-        self.is_byte_cached(at) && self.is_byte_cached(at.saturating_add(last))
+        let both = |descriptor: Arc<OwnedFd>| {
+            is_byte_cached(&descriptor, at) && is_byte_cached(&descriptor, at.saturating_add(last))
+        };
+        self.open().is_ok_and(both)
     }
 
-    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.descriptor.as_fd())
+    fn descriptor(&self) -> Option<Arc<OwnedFd>> {
+        // Reading tells why it can not be opened.
+        self.open().ok()
     }
 }
 

@@ -36,7 +36,7 @@ use rustix::io::Errno;
 use state::State;
 use std::fmt;
 use std::io::IoSlice;
-use std::os::fd::BorrowedFd;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -317,7 +317,7 @@ impl DiskFile for MemoryFile {
         self.disk.lock().content(self.node).is_cached(at, len)
     }
 
-    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+    fn descriptor(&self) -> Option<Arc<OwnedFd>> {
         None
     }
 }

@@ -10,6 +10,7 @@
 //!   dropped the dirty pages and would report success for data that is gone.
 
 pub mod file;
+mod handles;
 pub mod lock;
 pub mod memory;
 pub mod platform;
@@ -18,7 +19,7 @@ mod suite;
 
 use std::fmt;
 use std::io::{self, IoSlice};
-use std::os::fd::BorrowedFd;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -262,8 +263,9 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
     /// Whether both ends of the range are in memory, so that sending it would not wait for a disk.
     fn is_cached(&self, at: u64, len: u64) -> bool;
 
-    /// The descriptor for `sendfile`, when there is a real file behind this one.
-    fn descriptor(&self) -> Option<BorrowedFd<'_>>;
+    /// The descriptor for `sendfile`, when there is a real file behind this one that can be opened.
+    /// Held no longer than the call needs it.
+    fn descriptor(&self) -> Option<Arc<OwnedFd>>;
 }
 
 /// The directory that holds `path`'s entry.

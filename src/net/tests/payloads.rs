@@ -1,7 +1,7 @@
 //! Payloads that lie in files.
 
 use std::io::IoSlice;
-use std::os::fd::BorrowedFd;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use tokio::net::TcpStream;
@@ -63,7 +63,7 @@ impl DiskFile for Cold {
         false
     }
 
-    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+    fn descriptor(&self) -> Option<Arc<OwnedFd>> {
         self.0.descriptor()
     }
 }

@@ -1,0 +1,256 @@
+//! A bound on open files. A log keeps a file for every segment it has, and there may be far more of
+//! them than a process may have open: the descriptor behind a file is closed when it was not used
+//! for long and opened again when it is needed. Knows nothing of what is read and written.
+//!
+//! A file with bytes that are not synced keeps its descriptor: the kernel reports a failed
+//! writeback to those who had the file open then, and nobody else may ever learn of it.
+
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
+
+use arc_swap::ArcSwapOption;
+use rustix::fs::{self as sys, Mode, OFlags};
+use rustix::io::Errno;
+use std::path::PathBuf;
+
+/// Files that are closed at once, as a part of those that are open: one in so many.
+const CLOSED_AT_ONCE: usize = 4;
+
+/// All files that one disk has handed out.
+#[derive(Debug)]
+pub(super) struct Handles {
+    open: AtomicUsize,
+    open_max: usize,
+    /// Counts openings; what a file was last used at.
+    clock: AtomicU64,
+    files: Mutex<Vec<Weak<Handle>>>,
+}
+
+/// One file, open or not.
+#[derive(Debug)]
+pub(super) struct Handle {
+    handles: Arc<Handles>,
+    path: PathBuf,
+    flags: OFlags,
+    /// Device and inode: the path may have come to name another file.
+    identity: (u64, u64),
+    descriptor: ArcSwapOption<OwnedFd>,
+    /// Whether there are bytes that were not synced since.
+    is_dirty: AtomicBool,
+    used: AtomicU64,
+}
+
+impl Handles {
+    /// At most about this many files stay open.
+    pub(super) fn new(open_max: usize) -> Arc<Handles> {
+        let (open, clock) = (AtomicUsize::new(0), AtomicU64::new(0));
+        Arc::new(Handles { open, open_max, clock, files: Mutex::default() })
+    }
+
+    /// Takes a file in that was just opened, or created, with `flags`.
+    pub(super) fn take(
+        self: &Arc<Handles>,
+        path: PathBuf,
+        flags: OFlags,
+        descriptor: OwnedFd,
+    ) -> Result<Arc<Handle>, Errno> {
+        let handle = Arc::new(Handle {
+            handles: Arc::clone(self),
+            path,
+            flags: flags.difference(OFlags::CREATE | OFlags::EXCL),
+            identity: identity(&descriptor)?,
+            descriptor: ArcSwapOption::from_pointee(descriptor),
+            is_dirty: AtomicBool::new(false),
+            used: AtomicU64::new(0),
+        });
+        self.files().push(Arc::downgrade(&handle));
+        self.note_open(&handle);
+        Ok(handle)
+    }
+
+    fn note_open(&self, handle: &Handle) {
+        handle.used.store(self.clock.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
+        if self.open.fetch_add(1, Ordering::Relaxed) >= self.open_max {
+            self.close_some();
+        }
+    }
+
+    /// Closes those that were used longest ago.
+    fn close_some(&self) {
+        let mut files = self.files();
+        files.retain(|file| file.strong_count() > 0);
+        let mut idle: Vec<_> =
+            files.iter().filter_map(Weak::upgrade).filter(|file| file.is_idle()).collect();
+        drop(files);
+        idle.sort_by_key(|file| file.used.load(Ordering::Relaxed));
+        let count = self.open.load(Ordering::Relaxed).div_ceil(CLOSED_AT_ONCE);
+        idle.iter().take(count).for_each(|file| file.close());
+    }
+
+    fn files(&self) -> MutexGuard<'_, Vec<Weak<Handle>>> {
+        self.files.lock().expect("nothing panics while it holds the list of files")
+    }
+}
+
+impl Handle {
+    /// The descriptor; stays valid while it is held.
+    pub(super) fn descriptor(&self) -> Result<Arc<OwnedFd>, Errno> {
+        let now = self.handles.clock.load(Ordering::Relaxed);
+        if self.used.load(Ordering::Relaxed) != now {
+            self.used.store(now, Ordering::Relaxed);
+        }
+        match self.descriptor.load_full() {
+            Some(descriptor) => Ok(descriptor),
+            None => self.open_again(),
+        }
+    }
+
+    /// Says that bytes are about to be written, so that the file stays open until it is synced.
+    pub(super) fn begin_write(&self) {
+        self.is_dirty.store(true, Ordering::SeqCst);
+    }
+
+    /// Says that a sync is about to begin: what was written before is in its hands.
+    pub(super) fn begin_sync(&self) {
+        self.is_dirty.store(false, Ordering::SeqCst);
+    }
+
+    /// Says that a sync failed, so that nobody looks for its error elsewhere.
+    pub(super) fn sync_failed(&self) {
+        self.is_dirty.store(true, Ordering::SeqCst);
+    }
+
+    pub(super) fn path(&self) -> &std::path::Path {
+        &self.path
+    }
+
+    fn is_idle(&self) -> bool {
+        !self.is_dirty.load(Ordering::SeqCst) && self.descriptor.load().is_some()
+    }
+
+    fn close(&self) {
+        let closed = self.descriptor.swap(None);
+        if self.is_dirty.load(Ordering::SeqCst) {
+            // A write began in between and may have taken the descriptor: it stays.
+            if self.descriptor.swap(closed).is_some() {
+                self.handles.open.fetch_sub(1, Ordering::Relaxed);
+            }
+        } else if closed.is_some() {
+            self.handles.open.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    fn open_again(&self) -> Result<Arc<OwnedFd>, Errno> {
+        let open = || sys::open(&self.path, self.flags, Mode::empty());
+        let descriptor = match open() {
+            Err(Errno::MFILE | Errno::NFILE) => {
+                self.handles.close_some();
+                open()?
+            }
+            other => other?,
+        };
+        if identity(&descriptor)? != self.identity {
+            return Err(Errno::STALE);
+        }
+        let descriptor = Arc::new(descriptor);
+        let before = self.descriptor.swap(Some(Arc::clone(&descriptor)));
+        if before.is_none() {
+            self.handles.note_open(self);
+        }
+        Ok(descriptor)
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        if self.descriptor.load().is_some() {
+            self.handles.open.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+fn identity(descriptor: &OwnedFd) -> Result<(u64, u64), Errno> {
+    let status = sys::fstat(descriptor)?;
+    Ok((status.st_dev, status.st_ino))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::IoSlice;
+    use std::path::Path;
+
+    use crate::storage::file::FileDisk;
+    use crate::storage::{Access, Disk, DiskFile};
+
+    fn open_below(directory: &Path) -> usize {
+        let mine = std::fs::read_dir("/proc/self/fd").expect("proc is there");
+        mine.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok())
+            .filter(|target| target.starts_with(directory))
+            .count()
+    }
+
+    fn written(disk: &FileDisk, path: &Path, content: &[u8]) -> std::sync::Arc<dyn DiskFile> {
+        let file = disk.create(path).expect("a new file");
+        file.write_at(0, &mut [IoSlice::new(content)]).expect("written");
+        file
+    }
+
+    /// More files than may be open: each can be read and written all the same.
+    #[test]
+    fn files_beyond_the_bound_are_closed_and_opened_again() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let disk = FileDisk::with_open_max(8);
+        let files: Vec<_> = (0_u8..40)
+            .map(|number| {
+                let file = written(&disk, &directory.path().join(number.to_string()), &[number]);
+                file.sync().expect("synced");
+                file
+            })
+            .collect();
+        assert!(open_below(directory.path()) <= 9, "{}", open_below(directory.path()));
+        for (number, file) in files.iter().enumerate() {
+            let mut byte = [0];
+            assert_eq!(file.read_at(0, &mut byte).expect("read"), 1);
+            assert_eq!(usize::from(byte[0]), number);
+            file.write_at(1, &mut [IoSlice::new(b"x")]).expect("written");
+            file.sync().expect("synced");
+        }
+        assert!(open_below(directory.path()) <= 9);
+        drop(files);
+        assert_eq!(open_below(directory.path()), 0);
+    }
+
+    /// A failed writeback is reported to those who have the file open.
+    #[test]
+    fn a_file_that_is_not_synced_stays_open() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let disk = FileDisk::with_open_max(2);
+        let path = |number: u8| directory.path().join(number.to_string());
+        let dirty: Vec<_> =
+            (0..10).map(|number| written(&disk, &path(number), &[number])).collect();
+        assert_eq!(open_below(directory.path()), 10);
+        dirty.iter().for_each(|file| _ = file.sync().expect("synced"));
+        let last = disk.open(&path(0), Access::Read).expect("opened");
+        assert!(open_below(directory.path()) < 10);
+        drop(last);
+    }
+
+    /// A path may come to name another file; its bytes are not the ones that were asked for.
+    #[test]
+    fn another_file_of_the_same_name_is_not_taken_for_this_one() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let disk = FileDisk::with_open_max(1);
+        let path = directory.path().join("segment");
+        let file = written(&disk, &path, b"old");
+        file.sync().expect("synced");
+        let others: Vec<_> = (0..3)
+            .map(|number| disk.create(&directory.path().join(number.to_string())).expect("new"))
+            .collect();
+        std::fs::rename(&path, directory.path().join("away")).expect("renamed");
+        std::fs::write(&path, b"new").expect("written");
+        let error = file.read_at(0, &mut [0; 3]).expect_err("it is another file");
+        assert!(error.to_string().contains("segment"), "{error}");
+        drop(others);
+    }
+}
