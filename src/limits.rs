@@ -63,7 +63,7 @@ pub const DESCRIPTORS_RESERVED: u64 = 1_024;
 pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 4_096;
 
 /// Commands waiting for one shard.
-pub const MAILBOX_COMMANDS_MAX: usize = 4_096;
+pub const MAILBOX_COMMANDS_MAX: usize = 1_024;
 /// Commands one holder of a shard applies before it hands the baton on, so that nobody's latency
 /// pays for everybody's work.
 pub const SHARD_DRAIN_MAX: usize = 64;

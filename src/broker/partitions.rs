@@ -173,7 +173,7 @@ impl Node {
         let mut handles = present.map_or_else(Vec::new, |p| p.handles().to_vec());
         for handle in &handles {
             let config = log_config(&settings, self.tail_window_bytes());
-            let command = Command::Configure(handle.id(), config);
+            let command = Command::Configure(handle.id(), Box::new(config));
             self.shards().submit_waiting(handle.shard(), command);
         }
         for partition in handles.len()..topic.partitions.len() {

@@ -11,7 +11,7 @@ pub enum Command {
     /// Append batches.
     Append(TopicPartition, Append),
     /// A job that the shard asked for has ended.
-    Finished(TopicPartition, JobDone),
+    Finished(TopicPartition, Box<JobDone>),
     /// Remove the records below an offset (`None`: below the high watermark); the answer is the new
     /// log start offset.
     DeleteRecords(TopicPartition, Option<Offset>, DeleteReply),
@@ -20,7 +20,7 @@ pub enum Command {
     /// Give the partition up; the answer is its log.
     Close(TopicPartition, Reply<Option<Log>>),
     /// Change the configuration of a partition's log.
-    Configure(TopicPartition, LogConfig),
+    Configure(TopicPartition, Box<LogConfig>),
     /// Enforce retention everywhere; the answer is the jobs that became due.
     Maintain(Reply<Vec<(TopicPartition, Job)>>),
     /// Which partitions are durable up to where, as far as that changed since the last such

@@ -116,7 +116,7 @@ impl Shards {
     fn perform(&self, work: Work) {
         match work {
             Work::Job(shard, id, job) => {
-                let done = job.run();
+                let done = Box::new(job.run());
                 self.submit_waiting(shard, Command::Finished(id, done));
             }
             Work::Drain(shard) => self.run(shard),

@@ -66,13 +66,13 @@ impl Shard {
                 Some(id)
             }
             Command::Finished(id, done) => {
-                if matches!(done, JobDone::Sync(_)) {
+                if matches!(*done, JobDone::Sync(_)) {
                     self.synced.insert(id);
                 }
                 self.partitions
                     .get_mut(&id)
                     .expect("a partition stays while a job of it is under way")
-                    .finish(done);
+                    .finish(*done);
                 self.finish_close(id);
                 Some(id)
             }
@@ -103,7 +103,7 @@ impl Shard {
                 Some(id)
             }
             Command::Configure(id, config) => {
-                self.partitions.get_mut(&id)?.configure(config);
+                self.partitions.get_mut(&id)?.configure(*config);
                 Some(id)
             }
             Command::Maintain(reply) => {
@@ -165,6 +165,9 @@ pub fn shard_of(id: TopicPartition, shards: usize) -> usize {
 pub fn shard_count(cores: usize) -> usize {
     cores.max(1) * limits::SHARDS_PER_CORE
 }
+
+// A mailbox takes room for all it may hold.
+const _: () = assert!(size_of::<Command>() <= 80);
 
 #[cfg(test)]
 mod tests {

@@ -170,7 +170,7 @@ impl Node {
         match self.jobs.remove(&job) {
             Some((id, Work::Done(done))) => {
                 let shard = shard_of(id, self.shards.len());
-                self.submit(shard, Command::Finished(id, done));
+                self.submit(shard, Command::Finished(id, Box::new(done)));
                 Some(shard)
             }
             _ => None,
