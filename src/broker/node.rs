@@ -20,7 +20,7 @@ use crate::log::frontier::Claim;
 use crate::log::{Log, OpenError};
 use crate::metadata::config::BrokerDefaults;
 use crate::metadata::{self, Command, Image};
-use crate::partition::{AppendRefusal, PartitionHandle, Reply};
+use crate::partition::{Answer, AppendRefusal, PartitionHandle, Reply};
 use crate::quorum::{
     self, Presence, ProposeError, Quorum, QuorumError, RaftQuorum, replay_read_only,
 };
@@ -253,33 +253,41 @@ impl Node {
     }
 
     fn close_logs(&self) -> Result<(), StorageError> {
-        let (mut clean, mut claims) = (BTreeMap::new(), Vec::new());
-        for handle in self.partitions.all() {
-            let (reply, log) = Reply::channel();
-            let command = ShardCommand::Close(handle.id(), reply);
-            self.shards.submit_waiting(handle.shard(), command);
-            let Ok(Some(mut log)) = log.recv() else { continue };
-            match log.close() {
-                Ok(()) => {
-                    if let Some(entry) = clean_entry(&log) {
-                        clean.insert(handle.id(), entry);
-                        let (partition, entry) = (handle.id(), log.frontier());
-                        claims.push(Claim { partition, entry, lowerings: log.lowerings() });
-                    }
-                }
-                // What was acknowledged is durable all the same: the next start recovers the log.
-                Err(error) => {
-                    tracing::error!(partition = %handle.id(), %error, "not closed cleanly")
+        let handles = self.partitions.all();
+        // All owners first, so that the syncs under way end side by side.
+        let closing: Vec<_> = handles.iter().map(|handle| self.begin_close(handle)).collect();
+        let clean = Mutex::new(BTreeMap::new());
+        let closing = Mutex::new(closing.into_iter());
+        // What a log has left to write is a few small files, each of which waits for the disk.
+        let closer = || {
+            while let Some((id, log)) = closing.lock().expect("nobody panics here").next() {
+                if let Ok(Some(log)) = log.recv()
+                    && let Some(closed) = close(id, log)
+                {
+                    clean.lock().expect("nobody panics here").insert(id, closed);
                 }
             }
-        }
+        };
+        std::thread::scope(|scope| {
+            (0..limits::FLUSHERS).for_each(|_| _ = scope.spawn(closer));
+        });
+        let clean = clean.into_inner().expect("nobody panics here");
         self.partitions.replace(BTreeMap::new());
         drop(self.pool.lock().expect("nothing panics while it holds the pool").take());
         if self.is_read_only() {
             return Ok(());
         }
+        let (clean, claims): (BTreeMap<_, _>, Vec<_>) =
+            clean.into_iter().map(|(id, (entry, claim))| ((id, entry), claim)).unzip();
         self.housekeeper.record(&claims)?;
         self.housekeeper.finish(self.image.load().broker_epoch(), clean)
+    }
+
+    fn begin_close(&self, handle: &PartitionHandle) -> (TopicPartition, Answer<Option<Log>>) {
+        let (reply, log) = Reply::channel();
+        let command = ShardCommand::Close(handle.id(), reply);
+        self.shards.submit_waiting(handle.shard(), command);
+        (handle.id(), log)
     }
 
     /// Removes the records of a partition below an offset, or below its high watermark.
@@ -455,6 +463,18 @@ async fn open_quorum(
     };
     quorum.propose((options.clock)(), register).await?;
     Ok(Arc::new(quorum))
+}
+
+/// Closes a log; what the marker of a clean stop and the frontier journal say of it.
+fn close(id: TopicPartition, mut log: Log) -> Option<(CleanLog, Claim)> {
+    // What was acknowledged is durable all the same: the next start recovers the log.
+    if let Err(error) = log.close() {
+        tracing::error!(partition = %id, %error, "not closed cleanly");
+        return None;
+    }
+    let entry = clean_entry(&log)?;
+    let claim = Claim { partition: id, entry: log.frontier(), lowerings: log.lowerings() };
+    Some((entry, claim))
 }
 
 fn clean_entry(log: &Log) -> Option<CleanLog> {

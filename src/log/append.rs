@@ -74,26 +74,13 @@ pub(super) struct Active {
     pub(super) file_bytes: u64,
     /// Position at which the side files were last brought up to date.
     pub(super) flushed_at: u64,
-    /// Position at which the producers were last written down.
-    snapshot_at: u64,
 }
 
 impl Active {
     fn new(segment: Arc<Segment>, file: Arc<dyn DiskFile>) -> Active {
-        let (written, file_bytes, flushed_at, snapshot_at) = (0, 0, 0, 0);
+        let (written, file_bytes, flushed_at) = (0, 0, 0);
         let (block_at, sum, newest, first) = (0, 0, NEVER, None);
-        Active {
-            segment,
-            file,
-            block_at,
-            sum,
-            newest,
-            first,
-            written,
-            file_bytes,
-            flushed_at,
-            snapshot_at,
-        }
+        Active { segment, file, block_at, sum, newest, first, written, file_bytes, flushed_at }
     }
 
     /// The side-file work that is open when the segment ends at its newest boundary.
@@ -240,6 +227,7 @@ impl Log {
         let new_epoch = self.epochs.assign(header.leader_epoch, header.base_offset);
         self.pending.epochs |= new_epoch.expect("epochs were checked before the write");
         self.producers.record(header, wall);
+        self.unsnapshotted_bytes += batch.size_bytes() as u64;
         self.last_batch = Some((self.end.bytes, header.crc));
         let bytes = self.end.bytes + batch.size_bytes() as u64;
         self.end = Position { offset: header.next_offset(), bytes, ..self.end };
@@ -267,9 +255,7 @@ impl Log {
     }
 
     fn snapshot_if_due(&mut self) {
-        let active = self.active.as_mut().expect("room was made");
-        if self.end.bytes - active.snapshot_at >= SNAPSHOT_BYTES {
-            active.snapshot_at = self.end.bytes;
+        if self.unsnapshotted_bytes >= SNAPSHOT_BYTES {
             self.note_snapshot();
         }
     }
@@ -410,7 +396,7 @@ fn open_active(segment: &Arc<Segment>, len: u64) -> Result<Result<Active, Damage
     let mut active = Active::new(segment.clone(), segment.open_for_writing()?);
     active.block_at = index.last_boundary().at;
     (active.sum, active.newest, active.first) = (tail.sum, tail.newest, first);
-    (active.flushed_at, active.snapshot_at) = (len, len);
+    active.flushed_at = len;
     Ok(Ok(active))
 }
 

@@ -141,6 +141,8 @@ pub struct Log {
     pending: Pending,
     epochs: LeaderEpochs,
     producers: Producers,
+    /// Bytes of batches behind the newest snapshot of the producers.
+    unsnapshotted_bytes: u64,
     failure: Option<StorageError>,
     damage: Option<Arc<Damage>>,
     writable: bool,
@@ -168,6 +170,7 @@ impl Log {
             pending: Pending::default(),
             epochs: LeaderEpochs::default(),
             producers: Producers::new(),
+            unsnapshotted_bytes: 0,
             failure: None,
             damage: None,
             writable: true,

@@ -587,8 +587,12 @@ impl Log {
         let mut state = restored.producers;
         // Batches below the log start count as long as they are there: their producers may retry.
         let from = restored.from.unwrap_or(Offset::ZERO);
-        self.replay(from, |header| state.record(header, Millis(header.max_timestamp)))?;
-        self.producers = state;
+        let mut replayed = 0;
+        self.replay(from, |header| {
+            replayed += header.size_bytes().unwrap_or(0) as u64;
+            state.record(header, Millis(header.max_timestamp));
+        })?;
+        (self.producers, self.unsnapshotted_bytes) = (state, replayed);
         let skipped = restored.skipped.iter();
         Ok(skipped.map(|(path, error)| format!("{}: {error}", path.display())).collect())
     }

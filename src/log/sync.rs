@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::epochs::LeaderEpochs;
 use super::read::Position;
 use super::sidecar::Flush;
-use super::upkeep::{Cache, Chores, Snapshot};
+use super::upkeep::{Cache, Chores};
 use super::{Log, LogId};
 use crate::planted::{self, Bug};
 use crate::storage::{Disk, DiskFile, StorageError, Synced};
@@ -18,6 +18,10 @@ use crate::types::{Durability, Offset};
 const WRITEBACK_BYTES: u64 = 8 << 20;
 /// Side files of the active segment are brought up to date after this much.
 const FLUSH_BYTES: u64 = 16 << 20;
+/// At a stop, side files and snapshots are brought up to date when they lack this much. Less than
+/// that is read again at the next opening, which costs less than more files in thousands of
+/// directories.
+const CLOSE_BYTES: u64 = 64 << 10;
 /// Left behind by a failed sync, so that recovery does not trust the page cache.
 pub(super) const SYNC_FAILED: &str = "sync-failed";
 
@@ -55,8 +59,9 @@ impl Pending {
         self.in_flight || self.upkeep_in_flight
     }
 
-    fn is_empty(&self) -> bool {
-        self.files.is_empty() && !self.entries && !self.epochs && self.after.is_empty()
+    /// Whether there is nothing to sync besides the active file.
+    fn is_synced(&self) -> bool {
+        self.files.is_empty() && !self.entries && !self.epochs
     }
 }
 
@@ -165,7 +170,7 @@ impl Log {
     /// work is under way, or when the log is poisoned.
     pub fn begin_sync(&mut self) -> Option<SyncJob> {
         let dirty = self.end.offset > self.synced.offset;
-        let idle = !dirty && self.pending.is_empty();
+        let idle = !dirty && self.pending.is_synced() && self.pending.after.is_empty();
         if idle || self.pending.in_flight || self.failure.is_some() {
             return None;
         }
@@ -240,18 +245,21 @@ impl Log {
         if !self.writable || self.segments.is_empty() {
             return Ok(());
         }
-        let changed = self.end.offset > self.synced.offset || self.active.is_some();
-        if changed {
-            let content = self.producers.encode();
-            self.pending.after.snapshot = Some(Snapshot { offset: self.end.offset, content });
+        if self.unsnapshotted_bytes >= CLOSE_BYTES {
+            self.note_snapshot();
         }
         let end = self.end;
-        if let Some(active) = self.active.as_mut() {
+        if let Some(active) =
+            self.active.as_mut().filter(|a| end.bytes - a.flushed_at >= CLOSE_BYTES)
+        {
             // The last stretch gets its checksum too.
             active.end_block(end);
             self.pending.after.flushes.extend(active.flush_and_note());
         }
-        if let Some(job) = self.begin_sync() {
+        if self.end.offset == self.synced.offset && self.pending.is_synced() {
+            let after = std::mem::take(&mut self.pending.after);
+            self.pending.due.append(after);
+        } else if let Some(job) = self.begin_sync() {
             self.finish_sync(job.run())?;
         }
         if let Some(job) = self.begin_upkeep() {

@@ -270,8 +270,11 @@ impl Partition {
     fn advance(&mut self, settled: &Settled) {
         assert!(settled.up_to() >= self.high_watermark, "the high watermark never goes back");
         assert!(settled.up_to() <= self.log.end_offset(), "nothing settles that is not written");
-        self.changed |= settled.up_to() > self.high_watermark;
-        self.high_watermark = settled.up_to();
+        if settled.up_to() > self.high_watermark {
+            self.high_watermark = settled.up_to();
+            // Before anybody is told: whoever has an acknowledgement can read what it is for.
+            self.publish();
+        }
         self.pending.release(settled);
     }
 
