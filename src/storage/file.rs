@@ -40,7 +40,7 @@ impl FileDisk {
     }
 
     /// At most about this many files stay open.
-    pub(super) fn with_open_max(open_max: usize) -> FileDisk {
+    pub(crate) fn with_open_max(open_max: usize) -> FileDisk {
         FileDisk { owner: None, handles: Handles::new(open_max) }
     }
 }
@@ -246,7 +246,7 @@ fn is_byte_cached(descriptor: &OwnedFd, at: u64) -> bool {
 
 impl DiskFile for OpenFile {
     fn write_at(&self, at: u64, pieces: &mut [IoSlice<'_>]) -> Result<(), StorageError> {
-        self.0.begin_write();
+        let _writing = self.0.begin_write();
         let descriptor = self.open()?;
         let mut at = at;
         let mut left = pieces;
@@ -282,17 +282,15 @@ impl DiskFile for OpenFile {
 
     fn sync(&self) -> Result<Synced, StorageError> {
         let descriptor = self.open()?;
-        self.0.begin_sync();
+        let covered = self.0.begin_sync();
         // Not even EINTR is tried again: whatever a sync reports, the pages may be gone.
-        sys::fdatasync(&descriptor).map_err(|error| {
-            self.0.sync_failed();
-            self.failed(Operation::Sync, error)
-        })?;
+        sys::fdatasync(&descriptor).map_err(|error| self.failed(Operation::Sync, error))?;
+        self.0.synced(covered);
         Ok(Synced::by_disk())
     }
 
     fn reserve(&self, len: u64) -> Result<(), StorageError> {
-        self.0.begin_write();
+        let _writing = self.0.begin_write();
         let descriptor = self.open()?;
         let all = sys::FallocateFlags::empty();
         uninterrupted(|| sys::fallocate(&descriptor, all, 0, len))
@@ -300,7 +298,7 @@ impl DiskFile for OpenFile {
     }
 
     fn truncate(&self, len: u64) -> Result<(), StorageError> {
-        self.0.begin_write();
+        let _writing = self.0.begin_write();
         let descriptor = self.open()?;
         uninterrupted(|| sys::ftruncate(&descriptor, len))
             .map_err(|error| self.failed(Operation::Write, error))

@@ -6,7 +6,7 @@
 //! writeback to those who had the file open then, and nobody else may ever learn of it.
 
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use arc_swap::ArcSwapOption;
@@ -36,10 +36,17 @@ pub(super) struct Handle {
     /// Device and inode: the path may have come to name another file.
     identity: (u64, u64),
     descriptor: ArcSwapOption<OwnedFd>,
-    /// Whether there are bytes that were not synced since.
-    is_dirty: AtomicBool,
+    /// How many writes have begun, how many of them have ended, and how many of those a sync has
+    /// covered. Numbers and no flag: a write may begin before a sync does and end after it.
+    begun: AtomicU64,
+    ended: AtomicU64,
+    covered: AtomicU64,
     used: AtomicU64,
 }
+
+/// A write that is under way, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Writing<'a>(&'a Handle);
 
 impl Handles {
     /// At most about this many files stay open.
@@ -61,11 +68,20 @@ impl Handles {
             flags: flags.difference(OFlags::CREATE | OFlags::EXCL),
             identity: identity(&descriptor)?,
             descriptor: ArcSwapOption::from_pointee(descriptor),
-            is_dirty: AtomicBool::new(false),
+            begun: AtomicU64::new(0),
+            ended: AtomicU64::new(0),
+            covered: AtomicU64::new(0),
             used: AtomicU64::new(0),
         });
-        self.files().push(Arc::downgrade(&handle));
+        // Counted before anybody can find and close it.
         self.note_open(&handle);
+        let mut files = self.files();
+        if files.len() == files.capacity() {
+            // Where few files stay open nobody else comes by to forget those that are gone.
+            files.retain(|file| file.strong_count() > 0);
+        }
+        files.push(Arc::downgrade(&handle));
+        drop(files);
         Ok(handle)
     }
 
@@ -106,37 +122,46 @@ impl Handle {
         }
     }
 
-    /// Says that bytes are about to be written, so that the file stays open until it is synced.
-    pub(super) fn begin_write(&self) {
-        self.is_dirty.store(true, Ordering::SeqCst);
+    /// Says that bytes are about to be written, so that the file stays open until they are synced.
+    pub(super) fn begin_write(&self) -> Writing<'_> {
+        self.begun.fetch_add(1, Ordering::SeqCst);
+        Writing(self)
     }
 
-    /// Says that a sync is about to begin: what was written before is in its hands.
-    pub(super) fn begin_sync(&self) {
-        self.is_dirty.store(false, Ordering::SeqCst);
+    /// Says that a sync is about to begin; returns how many writes it covers.
+    pub(super) fn begin_sync(&self) -> u64 {
+        self.ended.load(Ordering::SeqCst)
     }
 
-    /// Says that a sync failed, so that nobody looks for its error elsewhere.
-    pub(super) fn sync_failed(&self) {
-        self.is_dirty.store(true, Ordering::SeqCst);
+    /// Says that a sync has succeeded that covers so many writes.
+    pub(super) fn synced(&self, writes: u64) {
+        self.covered.fetch_max(writes, Ordering::SeqCst);
     }
 
     pub(super) fn path(&self) -> &std::path::Path {
         &self.path
     }
 
+    fn is_dirty(&self) -> bool {
+        // In this order: a write that begins in between counts.
+        let covered = self.covered.load(Ordering::SeqCst);
+        self.begun.load(Ordering::SeqCst) > covered
+    }
+
+    fn is_open(&self) -> bool {
+        self.descriptor.load().is_some()
+    }
+
     fn is_idle(&self) -> bool {
-        !self.is_dirty.load(Ordering::SeqCst) && self.descriptor.load().is_some()
+        !self.is_dirty() && self.is_open()
     }
 
     fn close(&self) {
-        let closed = self.descriptor.swap(None);
-        if self.is_dirty.load(Ordering::SeqCst) {
-            // A write began in between and may have taken the descriptor: it stays.
-            if self.descriptor.swap(closed).is_some() {
-                self.handles.open.fetch_sub(1, Ordering::Relaxed);
-            }
-        } else if closed.is_some() {
+        // Somebody else may be closing it, and then may have to restore it: that is his alone.
+        let Some(closed) = self.descriptor.swap(None) else { return };
+        // If a write began in between, it may have taken the descriptor, which then stays.
+        let is_kept = self.is_dirty();
+        if !is_kept || self.descriptor.swap(Some(closed)).is_some() {
             self.handles.open.fetch_sub(1, Ordering::Relaxed);
         }
     }
@@ -154,17 +179,26 @@ impl Handle {
             return Err(Errno::STALE);
         }
         let descriptor = Arc::new(descriptor);
-        let before = self.descriptor.swap(Some(Arc::clone(&descriptor)));
-        if before.is_none() {
-            self.handles.note_open(self);
+        let opened = Some(Arc::clone(&descriptor));
+        let before = self.descriptor.compare_and_swap(&None::<Arc<OwnedFd>>, opened);
+        if let Some(earlier) = &*before {
+            // Somebody was quicker, and may have written with it.
+            return Ok(Arc::clone(earlier));
         }
+        self.handles.note_open(self);
         Ok(descriptor)
+    }
+}
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        self.0.ended.fetch_add(1, Ordering::SeqCst);
     }
 }
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        if self.descriptor.load().is_some() {
+        if self.is_open() {
             self.handles.open.fetch_sub(1, Ordering::Relaxed);
         }
     }
@@ -179,7 +213,9 @@ fn identity(descriptor: &OwnedFd) -> Result<(u64, u64), Errno> {
 mod tests {
     use std::io::IoSlice;
     use std::path::Path;
+    use std::sync::Barrier;
 
+    use super::*;
     use crate::storage::file::FileDisk;
     use crate::storage::{Access, Disk, DiskFile};
 
@@ -234,6 +270,81 @@ mod tests {
         let last = disk.open(&path(0), Access::Read).expect("opened");
         assert!(open_below(directory.path()) < 10);
         drop(last);
+    }
+
+    fn handle(directory: &Path, name: &str, open_max: usize) -> Arc<Handle> {
+        let path = directory.join(name);
+        std::fs::write(&path, b"").expect("written");
+        let flags = OFlags::RDWR;
+        let descriptor = sys::open(&path, flags, Mode::empty()).expect("opened");
+        Handles::new(open_max).take(path, flags, descriptor).expect("taken")
+    }
+
+    /// A sync covers what was written before it began, and nothing else.
+    #[test]
+    fn a_write_that_ends_after_a_sync_began_keeps_the_file_open() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = handle(directory.path(), "segment", 8);
+        let writing = file.begin_write();
+        let covered = file.begin_sync();
+        file.synced(covered);
+        file.close();
+        assert!(!file.is_idle() && file.is_open(), "it is being written to");
+        drop(writing);
+        file.close();
+        assert!(!file.is_idle() && file.is_open(), "what was written is not synced");
+        file.synced(file.begin_sync());
+        assert!(file.is_idle());
+        file.close();
+        assert!(!file.is_open());
+    }
+
+    /// Two that close the same file while a write begins: neither undoes what the other restores.
+    #[test]
+    fn a_file_that_is_written_to_survives_any_number_of_closings() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = handle(directory.path(), "segment", 1_000);
+        let barrier = Barrier::new(3);
+        let round = |act: &dyn Fn(), check: &dyn Fn()| {
+            (0..2_000).for_each(|_| {
+                barrier.wait();
+                act();
+                barrier.wait();
+                check();
+            });
+        };
+        let lost = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| round(&|| file.close(), &|| ()));
+            }
+            let write = || {
+                let _writing = file.begin_write();
+                file.descriptor().expect("opened");
+            };
+            let check = || {
+                lost.fetch_add(usize::from(!file.is_open()), Ordering::Relaxed);
+                file.synced(file.begin_sync());
+            };
+            round(&write, &check);
+        });
+        assert_eq!(lost.into_inner(), 0, "closed with bytes that are not synced");
+        let open = file.handles.open.load(Ordering::Relaxed);
+        assert_eq!(open, usize::from(file.is_open()), "and the count is right");
+    }
+
+    /// Small files come and go all the time; what is remembered of them goes with them.
+    #[test]
+    fn files_that_are_gone_are_forgotten() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let handles = Handles::new(1_000_000);
+        let path = directory.path().join("file");
+        std::fs::write(&path, b"").expect("written");
+        for _ in 0..1_000 {
+            let descriptor = sys::open(&path, OFlags::RDONLY, Mode::empty()).expect("opened");
+            drop(handles.take(path.clone(), OFlags::RDONLY, descriptor).expect("taken"));
+        }
+        assert!(handles.files().len() < 10, "{}", handles.files().len());
     }
 
     /// A path may come to name another file; its bytes are not the ones that were asked for.
