@@ -319,7 +319,7 @@ impl Log {
         self.sealed_bytes += end.bytes;
         self.pending.after.flushes.extend(sealed.flush());
         if !planted::is(Bug::SkipSealedSync) {
-            self.pending.files.push(sealed.file);
+            self.pending.files.push((sealed.segment.base(), sealed.file));
         }
         self.note_snapshot();
         Ok(())

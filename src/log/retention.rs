@@ -9,7 +9,6 @@ use super::checkpoint::{self, Fields, Kind};
 use super::frontier::{FrontierEntry, FrontierLowered};
 use super::read::{Position, ReadError};
 use super::segment::Segment;
-use super::upkeep::Cache;
 use super::{AppendError, Log, producers, sidecar};
 use crate::planted::{self, Bug};
 use crate::storage::{Access, Disk, StorageError};
@@ -101,7 +100,7 @@ impl Log {
 
     fn cut_files(&mut self, cut: Position) -> Result<(), StorageError> {
         let disk = self.disk.as_ref();
-        for file in self.pending.files.drain(..) {
+        for (_, file) in self.pending.files.drain(..) {
             file.sync()?;
         }
         producers::remove_snapshots_above(disk, &self.dir, cut.offset)?;
@@ -306,7 +305,7 @@ impl Log {
         let gone = self.segments[..dropped].to_vec();
         self.sealed_bytes -= sizes(&gone);
         self.segments = Arc::new(self.segments[dropped..].to_vec());
-        self.pending.cache = Cache::default();
+        self.pending.forget_removed(self.segments[0].base());
         remove_segments(self.disk.as_ref(), &self.dir, gone.iter().map(|gone| gone.path().as_ref()))
             .map_err(|error| self.poison(error).into())
     }

@@ -29,8 +29,8 @@ pub(super) const SYNC_FAILED: &str = "sync-failed";
 #[derive(Debug, Default)]
 pub(super) struct Pending {
     pub(super) in_flight: bool,
-    /// Files of segments sealed since the last sync.
-    pub(super) files: Vec<Arc<dyn DiskFile>>,
+    /// Files of segments sealed since the last sync, with the base offsets of those.
+    pub(super) files: Vec<(Offset, Arc<dyn DiskFile>)>,
     /// The directory has new entries.
     pub(super) entries: bool,
     /// There is a new leader epoch.
@@ -51,6 +51,15 @@ impl Pending {
         self.files.clear();
         self.after = Chores::default();
         self.due = Chores::default();
+        self.cache = Cache::default();
+    }
+
+    /// Forgets what was to be done for segments below `first`, which are being removed: their files
+    /// may not be found any more, and must not come back.
+    pub(super) fn forget_removed(&mut self, first: Offset) {
+        self.files.retain(|(base, _)| *base >= first);
+        self.after.forget_removed(first);
+        self.due.forget_removed(first);
         self.cache = Cache::default();
     }
 
@@ -176,7 +185,8 @@ impl Log {
         }
         let pending = &mut self.pending;
         pending.in_flight = true;
-        let mut files = std::mem::take(&mut pending.files);
+        let sealed = std::mem::take(&mut pending.files);
+        let mut files: Vec<_> = sealed.into_iter().map(|(_, file)| file).collect();
         if let Some(active) = self.active.as_mut().filter(|_| dirty) {
             files.push(active.file.clone());
             if self.end.bytes - active.flushed_at >= FLUSH_BYTES {

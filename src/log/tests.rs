@@ -226,6 +226,47 @@ fn retention_removes_what_is_old_and_below_the_high_watermark() {
     assert_eq!(sync(&mut log).up_to(), log.end_offset());
 }
 
+/// What is still to be done for a segment when it goes is not done any more.
+#[test]
+fn side_files_of_removed_segments_do_not_come_back() {
+    let disk = MemoryDisk::new();
+    let mut log = empty(&disk);
+    for _ in 0..60 {
+        append(&mut log, 2, 150);
+    }
+    let job = log.begin_sync().expect("something to sync");
+    let _ = log.finish_sync(job.run()).expect("a sound disk");
+    log.advance_start(log.end_offset()).expect("no job is under way");
+    if let Some(job) = log.begin_upkeep() {
+        log.finish_upkeep(job.run());
+    }
+    let names = disk.list(log.dir()).expect("it is there").into_iter().map(|entry| entry.name);
+    let names: Vec<_> = names.filter(|name| name.starts_with("0000")).collect();
+    let logs: Vec<_> = names.iter().filter_map(|name| name.strip_suffix(".log")).collect();
+    let orphan = |name: &&String| !logs.iter().any(|log| name.starts_with(log));
+    assert_eq!(names.iter().find(orphan), None, "{names:?}");
+}
+
+/// A segment that was idle for long may have no descriptor any more, and it may go in the same
+/// round of retention that seals it: the next sync is not to look for it.
+#[test]
+fn retention_of_an_idle_log_does_not_take_it_offline() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let disk = Arc::new(crate::storage::file::FileDisk::with_open_max(1));
+    let idle = LogConfig { retention_ms: Some(1_000), ..config() };
+    let mut log = Log::create(disk.clone(), directory.path().join("log"), idle);
+    append(&mut log, 2, 150);
+    sync(&mut log);
+    for number in 0..8 {
+        disk.create(&directory.path().join(number.to_string())).expect("room");
+    }
+    let end = log.end_offset();
+    assert!(log.enforce_retention(Millis(90_000), end).expect("sound disk"));
+    sync(&mut log);
+    append(&mut log, 1, 10);
+    assert_eq!(sync(&mut log).up_to(), log.end_offset());
+}
+
 /// P2: retention does not take the last that is known of a producer. Segments go only when a
 /// snapshot tells as much, whether or not an earlier one could be written.
 #[test]

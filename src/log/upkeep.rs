@@ -37,6 +37,11 @@ impl Chores {
         self.flushes.is_empty() && self.snapshot.is_none()
     }
 
+    /// Drops the side files of segments below `first`.
+    pub(super) fn forget_removed(&mut self, first: Offset) {
+        self.flushes.retain(|flush| flush.base >= first);
+    }
+
     /// Adds what came later.
     pub(super) fn append(&mut self, later: Chores) {
         self.flushes.extend(later.flushes);
