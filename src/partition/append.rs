@@ -131,9 +131,13 @@ impl Partition {
                 let appended = self.appended(base_offset, next_offset);
                 self.park(self.log.end_offset(), 0, Ok(appended), append.reply);
             }
+            // There may be no room for the records that a refusal rests on.
+            Err(refusal) if refusal.rests_on_log() && !self.staged.is_empty() => {
+                self.write_staged(now);
+                self.append(now, append);
+            }
             // A refusal that rests on records not settled yet waits for them.
             Err(refusal) if refusal.rests_on_log() => {
-                self.write_staged(now);
                 self.park(self.log.end_offset(), 0, Err(refusal), append.reply);
             }
             Err(refusal) => append.reply.send(Err(refusal)),

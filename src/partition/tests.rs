@@ -6,13 +6,17 @@ use std::sync::Arc;
 use super::*;
 use crate::log::LogConfig;
 use crate::record::{BatchBuilder, CheckedBatch, Compression, NewRecord};
-use crate::storage::memory::MemoryDisk;
+use crate::storage::memory::{Fault, FaultKind, MemoryDisk};
 use crate::types::{Millis, PartitionId, ProducerEpoch, ProducerId, Sequence, TopicId};
 
 const NOW: Now = Now { wall: Millis(1_000), monotonic_ms: 0 };
 
 fn partition() -> Partition {
-    let disk = Arc::new(MemoryDisk::default());
+    partition_on(&MemoryDisk::default())
+}
+
+fn partition_on(disk: &MemoryDisk) -> Partition {
+    let disk = Arc::new(disk.clone());
     let log = Log::create(disk, PathBuf::from("/p"), LogConfig::default());
     let id = TopicPartition { topic: TopicId::from_bytes([1; 16]), partition: PartitionId(0) };
     Partition::lead(id, 0, log, LeaderEpoch(1))
@@ -132,4 +136,23 @@ fn a_deletion_waits_for_the_sync_under_way_and_never_passes_the_high_watermark()
     settle_all(&mut partition);
     let refusal = beyond.try_recv().expect("an answer").expect_err("D13");
     assert!(matches!(refusal, AppendRefusal::OutOfRange { .. }), "{refusal:?}");
+}
+
+/// Nobody is refused for records that are refused themselves.
+#[test]
+fn a_refusal_does_not_rest_on_records_for_which_there_was_no_room() {
+    let disk = MemoryDisk::default();
+    let mut partition = partition_on(&disk);
+    drop(append(&mut partition, batch(None), None));
+    let job = settle(&mut partition).expect("a sync");
+    let gathered = append(&mut partition, batch(None), None);
+    assert!(settle(&mut partition).is_none(), "it waits for the sync under way");
+    disk.inject(Fault::once(FaultKind::NoSpace, ".log"));
+    let conditional = append(&mut partition, batch(None), Some(Offset(1)));
+    let refusal = gathered.try_recv().expect("an answer").expect_err("no room");
+    assert!(matches!(refusal, AppendRefusal::DiskFull(_)), "{refusal:?}");
+    partition.finish(job.run());
+    settle_all(&mut partition);
+    let appended = conditional.try_recv().expect("an answer").expect("offset 1 was free");
+    assert_eq!(appended.base_offset, Offset(1));
 }
