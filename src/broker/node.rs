@@ -260,7 +260,11 @@ impl Node {
         let closing = Mutex::new(closing.into_iter());
         // What a log has left to write is a few small files, each of which waits for the disk.
         let closer = || {
-            while let Some((id, log)) = closing.lock().expect("nobody panics here").next() {
+            loop {
+                // A statement of its own: as a part of the condition the lock would be held until
+                // the log is closed, and the others would wait.
+                let next = closing.lock().expect("nobody panics here").next();
+                let Some((id, log)) = next else { break };
                 if let Ok(Some(log)) = log.recv()
                     && let Some(closed) = close(id, log)
                 {
