@@ -93,6 +93,9 @@ pub const PRODUCER_BATCHES: usize = 5;
 pub const SCRATCH_BYTES_KEPT: usize = 4 * MIB;
 /// Leader epochs one partition remembers; the oldest are forgotten first.
 pub const LEADER_EPOCHS_MAX: usize = 65_536;
+/// Synced bytes after which the frontier journal is told without waiting for its time: half of the
+/// 256 MB that it may lag behind, since more is synced while it is written.
+pub const FRONTIER_BACKLOG_BYTES: u64 = 128 << 20;
 /// The frontier journal is rewritten when it exceeds this and a multiple of what is in use.
 pub const FRONTIER_REWRITE_BYTES: usize = 4 * MIB;
 /// Largest frontier journal that is read.

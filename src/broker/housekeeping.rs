@@ -3,10 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
 
 use super::directory::Mode;
 use super::node::{Node, NodeOptions, StartError, TopicPolicy};
@@ -21,10 +23,9 @@ use crate::shard::Command as ShardCommand;
 use crate::storage::{Disk, StorageError};
 use crate::types::{BrokerEpoch, TopicId, TopicPartition};
 
-/// How far the frontier journal may lag behind the syncs.
-const FRONTIER_INTERVAL: Duration = Duration::from_secs(1);
-/// The same while records are coming in: at full speed that is about 256 MB.
-const FRONTIER_INTERVAL_BUSY: Duration = Duration::from_millis(200);
+/// Time between two rounds. The frontier journal may lag a second behind the syncs, and a round
+/// itself takes a while.
+const ROUND_INTERVAL: Duration = Duration::from_millis(750);
 
 /// What is known of the logs before they are opened: the frontier journal and the clean marker.
 pub(super) struct KnownLogs {
@@ -59,9 +60,11 @@ impl KnownLogs {
 pub(super) struct Housekeeper {
     disk: Arc<dyn Disk>,
     data_dir: PathBuf,
-    /// `None` while the directory is open for reading only. Held for a small append, or for one
-    /// sync when a frontier is lowered; never by a network thread.
+    /// `None` while the directory is open for reading only. Held for a small append and a sync;
+    /// never by a network thread.
     frontier: Mutex<Option<Frontier>>,
+    /// The journal could not be written when that was last tried.
+    is_behind: AtomicBool,
 }
 
 impl Housekeeper {
@@ -85,7 +88,8 @@ impl Housekeeper {
             }
         };
         let known = KnownLogs { state, entries, clean };
-        Ok((Housekeeper { disk, data_dir, frontier: Mutex::new(None) }, known))
+        let (frontier, is_behind) = (Mutex::new(None), AtomicBool::new(false));
+        Ok((Housekeeper { disk, data_dir, frontier, is_behind }, known))
     }
 
     /// Begins the journal of this process. Not before the metadata is there: a journal says that
@@ -104,11 +108,25 @@ impl Housekeeper {
         Ok(())
     }
 
-    /// Writes what became durable into the journal.
+    /// Writes what became durable into the journal, durably too. Without news there is no I/O.
     pub(super) fn record(&self, claims: &[Claim]) -> Result<(), StorageError> {
-        match self.frontier().as_mut() {
-            Some(frontier) if !claims.is_empty() => frontier.record(claims),
-            _ => Ok(()),
+        let mut frontier = self.frontier();
+        let Some(frontier) = frontier.as_mut() else { return Ok(()) };
+        frontier.record(claims)?;
+        frontier.sync()
+    }
+
+    /// The same while the node runs, where failing ends nothing and is said once: the next recovery
+    /// takes longer, since it scans from where the journal ends.
+    fn keep_record(&self, claims: &[Claim]) {
+        let recorded = self.record(claims);
+        let was_behind = self.is_behind.swap(recorded.is_err(), Ordering::Relaxed);
+        match recorded {
+            Err(error) if !was_behind => {
+                tracing::warn!(%error, "the frontier journal could not be written");
+            }
+            Ok(()) if was_behind => tracing::info!("the frontier journal is written again"),
+            _ => {}
         }
     }
 
@@ -230,12 +248,20 @@ fn remove_topic(node: &Node, topic: TopicId) -> Result<(), StorageError> {
     Ok(())
 }
 
-/// Does what is due from time to time, until the node stops.
+/// Does what is due from time to time, until the node stops: at the end of each interval, and at
+/// once when so much was synced that the journal may not wait for that.
 pub(super) async fn keep_house(node: Weak<Node>) {
+    let Some(backlog) = node.upgrade().map(|node| Arc::clone(node.shards().backlog())) else {
+        return;
+    };
+    let mut interval = tokio::time::interval(ROUND_INTERVAL);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut retention_due_ms = 0;
-    let mut interval = FRONTIER_INTERVAL;
     loop {
-        tokio::time::sleep(interval).await;
+        tokio::select! {
+            _ = interval.tick() => {}
+            () = backlog.due() => interval.reset(),
+        }
         let Some(node) = node.upgrade().filter(|node| !node.is_stopping()) else { return };
         let now_ms = (node.options().clock)().monotonic_ms;
         let enforce = now_ms >= retention_due_ms;
@@ -243,8 +269,7 @@ pub(super) async fn keep_house(node: Weak<Node>) {
             retention_due_ms = now_ms + node.options().retention_check_ms;
         }
         let round = move || tidy_up(&node, enforce);
-        let busy = tokio::task::spawn_blocking(round).await.expect("a panic ends the process");
-        interval = if busy { FRONTIER_INTERVAL_BUSY } else { FRONTIER_INTERVAL };
+        tokio::task::spawn_blocking(round).await.expect("a panic ends the process");
     }
 }
 
@@ -259,23 +284,22 @@ fn claims_of(node: &Node, shard: usize) -> Vec<Claim> {
     claims.recv().unwrap_or_default()
 }
 
-/// One round; whether records are coming in.
-fn tidy_up(node: &Node, enforce_retention: bool) -> bool {
+/// One round. What costs nothing in an idle node comes first: the journal has a date to keep.
+fn tidy_up(node: &Node, enforce_retention: bool) {
+    node.shards().backlog().take();
+    node.housekeeper().keep_record(&all_claims(node));
     if let Err(error) = node.space().refresh() {
         tracing::warn!(%error, "the free space can not be told");
     }
-    let mut claims = Vec::new();
+    if !enforce_retention {
+        return;
+    }
     for number in 0..node.shards().count() {
-        if enforce_retention {
-            let (reply, jobs) = Reply::channel();
-            node.shards().submit_waiting(number, ShardCommand::Maintain(reply));
-            node.shards().start_jobs(number, jobs.recv().unwrap_or_default());
-        }
-        claims.extend(claims_of(node, number));
+        let (reply, jobs) = Reply::channel();
+        node.shards().submit_waiting(number, ShardCommand::Maintain(reply));
+        node.shards().start_jobs(number, jobs.recv().unwrap_or_default());
     }
-    if let Err(error) = node.housekeeper().record(&claims) {
-        // Only the next recovery takes longer: it scans from where the journal ends.
-        tracing::warn!(%error, "the frontier journal could not be written");
-    }
-    !claims.is_empty()
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,8 +3,8 @@
 //! (storage.md, "Recovery"). Owns the journal `<data-dir>/frontier`; knows nothing of logs.
 //!
 //! # Order of writes
-//! * A claim follows the sync it speaks of: data first, then [`Frontier::record`]. The journal is
-//!   not synced with each claim, and a lost claim only makes the next start scan a little more.
+//! * A claim follows the sync it speaks of: data first, then [`Frontier::record`]. Claims
+//!   are synced together, see [`Frontier::sync`]; a lost one only makes the next start scan more.
 //! * A change that takes data away is announced: [`Frontier::lower`], synced, then the change. Its
 //!   [`FrontierLowered`] is the key that truncation and its like ask for.
 //! * A claim may still be on its way here when the log is truncated and would then promise bytes
@@ -33,7 +33,7 @@
 //! journal as a whole is not believed. A rewritten journal is synced before it gets its name, so
 //! its records declare all of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -125,6 +125,8 @@ pub struct Frontier {
     path: PathBuf,
     file: Arc<dyn DiskFile>,
     logs: BTreeMap<TopicPartition, Known>,
+    // Logs whose claim could not be written yet: the disk was full.
+    unwritten: BTreeSet<TopicPartition>,
     len: u64,
     synced: u64,
     // After a failed sync nothing is known of the file's content any more.
@@ -168,7 +170,17 @@ impl Frontier {
             .collect();
         let (file, len) = write_whole(&*disk, &path, &logs)?;
         let rewrite_bytes = FRONTIER_REWRITE_BYTES as u64;
-        Ok(Frontier { disk, path, file, logs, len, synced: len, failed: false, rewrite_bytes })
+        Ok(Frontier {
+            disk,
+            path,
+            file,
+            logs,
+            unwritten: BTreeSet::new(),
+            len,
+            synced: len,
+            failed: false,
+            rewrite_bytes,
+        })
     }
 
     /// What is claimed of a log.
@@ -181,11 +193,10 @@ impl Frontier {
     /// claims from before a lowering are dropped.
     ///
     /// # Errors
-    /// When the journal can not be written. After [`StorageError::is_full`] the next claim may
-    /// succeed; the logs themselves lose nothing by it.
+    /// When the journal can not be written. After [`StorageError::is_full`] the next call, even one
+    /// without claims, tries these again; the logs themselves lose nothing by it.
     pub fn record(&mut self, claims: &[Claim]) -> Result<(), StorageError> {
         self.usable(Operation::Write)?;
-        let mut records = Vec::with_capacity(claims.len() * RECORD_BYTES);
         for claim in claims {
             let known = self.logs.get(&claim.partition);
             let lowerings = known.map_or(0, |known| known.lowerings);
@@ -194,11 +205,17 @@ impl Frontier {
             if news && claim.lowerings == lowerings {
                 let known = Known { entry: Some(claim.entry), lowerings };
                 self.logs.insert(claim.partition, known);
-                let record = encode_record(claim.partition, &claim.entry, 0, self.synced);
-                records.extend_from_slice(&record);
+                self.unwritten.insert(claim.partition);
+            }
+        }
+        let mut records = Vec::with_capacity(self.unwritten.len() * RECORD_BYTES);
+        for name in &self.unwritten {
+            if let Some(entry) = self.get(*name) {
+                records.extend_from_slice(&encode_record(*name, &entry, 0, self.synced));
             }
         }
         self.append(&records)?;
+        self.unwritten.clear();
         self.rewrite_if_grown()
     }
 
@@ -628,8 +645,9 @@ mod tests {
         assert!(frontier.record(&[claim(0, 200, 0)]).is_err());
         assert!(frontier.lower(name(0), entry(0, 50, 5)).is_err());
         disk.clear_faults();
-        frontier.record(&[claim(0, 300, 0)]).expect("room again");
-        assert_eq!(loaded(&disk), (FrontierState::Whole, [(name(0), entry(0, 300, 10))].into()));
+        frontier.record(&[]).expect("room again");
+        let claimed = [(name(0), entry(0, 200, 10))].into();
+        assert_eq!(loaded(&disk), (FrontierState::Whole, claimed), "made up for");
     }
 
     /// What a scenario of two logs was promised before the power failed.

@@ -235,6 +235,15 @@ impl Log {
         self.synced
     }
 
+    /// Bytes from a place up to which the log was synced before to where it is synced now.
+    #[must_use]
+    pub fn synced_bytes_since(&self, from: Position) -> u64 {
+        let later = self.segments.iter().rev().take_while(|s| s.base() >= from.segment);
+        let before_last = later.filter(|segment| segment.base() < self.synced.segment);
+        let sealed: u64 = before_last.filter_map(|segment| segment.sealed_len()).sum();
+        (sealed + self.synced.bytes).saturating_sub(from.bytes)
+    }
+
     /// Bytes of all segments.
     #[must_use]
     pub fn size_bytes(&self) -> u64 {

@@ -13,7 +13,7 @@ use std::thread::JoinHandle;
 use crossbeam_queue::ArrayQueue;
 
 use super::queue::Queue;
-use super::{Command, Outbox, Shard};
+use super::{Backlog, Command, Outbox, Shard};
 use crate::limits;
 use crate::partition::Job;
 use crate::time::Now;
@@ -44,6 +44,7 @@ pub struct Shards {
     clock: Clock,
     /// Bounded by what can be in it: two jobs per partition and one drain per shard's holder.
     work: Arc<Queue<Work>>,
+    backlog: Arc<Backlog>,
 }
 
 /// The threads behind [`Shards`]; they end when the last `Shards` is dropped.
@@ -64,7 +65,8 @@ impl Shards {
                 mailbox: ArrayQueue::new(limits::MAILBOX_COMMANDS_MAX),
             })
             .collect();
-        let shards = Arc::new(Shards { seats, clock, work: Arc::clone(&work) });
+        let shards =
+            Arc::new(Shards { seats, clock, work: Arc::clone(&work), backlog: Arc::default() });
         let mut threads = Vec::with_capacity(limits::FLUSHERS);
         for number in 0..limits::FLUSHERS {
             let shards = Arc::downgrade(&shards);
@@ -84,6 +86,12 @@ impl Shards {
     #[must_use]
     pub fn count(&self) -> usize {
         self.seats.len()
+    }
+
+    /// What was synced since the frontier journal was last told.
+    #[must_use]
+    pub fn backlog(&self) -> &Arc<Backlog> {
+        &self.backlog
     }
 
     /// Hands a command to a shard and runs the shard if nobody else does.
@@ -162,6 +170,9 @@ impl Shards {
             .take(limits::SHARD_DRAIN_MAX)
             .inspect(|_| drained += 1);
         shard.step((self.clock)(), commands, &mut outbox);
+        if outbox.synced_bytes > 0 {
+            self.backlog.add(outbox.synced_bytes);
+        }
         self.start_jobs(number, outbox.jobs);
         drained
     }

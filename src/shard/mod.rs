@@ -2,12 +2,14 @@
 //! each batch of them with one settle step per touched partition; [`driver`] gives it a mailbox and
 //! whoever submits runs it. Knows nothing of protocols, sockets or async.
 
+mod backlog;
 mod command;
 pub mod driver;
 mod queue;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use backlog::Backlog;
 pub use command::Command;
 
 use crate::limits;
@@ -23,6 +25,8 @@ pub struct Shard {
     partitions: BTreeMap<TopicPartition, Partition>,
     /// Partitions whose durable end moved since the frontier journal was last told.
     synced: BTreeSet<TopicPartition>,
+    /// Bytes that were synced in this step.
+    synced_bytes: u64,
     /// Partitions that are being given up, with those who wait for their logs.
     closing: BTreeMap<TopicPartition, Reply<Option<Log>>>,
 }
@@ -32,6 +36,8 @@ pub struct Shard {
 pub struct Outbox {
     /// Jobs to run, each answered with [`Command::Finished`].
     pub jobs: Vec<(TopicPartition, Job)>,
+    /// Bytes that became durable, for the [`Backlog`].
+    pub synced_bytes: u64,
 }
 
 impl Shard {
@@ -48,6 +54,7 @@ impl Shard {
                 partition.settle(now, &mut |job| outbox.jobs.push((id, job)));
             }
         }
+        outbox.synced_bytes += std::mem::take(&mut self.synced_bytes);
     }
 
     /// The partitions this shard owns.
@@ -66,14 +73,7 @@ impl Shard {
                 Some(id)
             }
             Command::Finished(id, done) => {
-                if matches!(*done, JobDone::Sync(_)) {
-                    self.synced.insert(id);
-                }
-                self.partitions
-                    .get_mut(&id)
-                    .expect("a partition stays while a job of it is under way")
-                    .finish(*done);
-                self.finish_close(id);
+                self.finish(id, *done);
                 Some(id)
             }
             Command::DeleteRecords(id, before, reply) => {
@@ -115,6 +115,19 @@ impl Shard {
                 None
             }
         }
+    }
+
+    fn finish(&mut self, id: TopicPartition, done: JobDone) {
+        let partition = self.partitions.get_mut(&id);
+        let partition = partition.expect("a partition stays while a job of it is under way");
+        let is_sync = matches!(done, JobDone::Sync(_));
+        let before = partition.log().synced();
+        partition.finish(done);
+        if is_sync {
+            self.synced.insert(id);
+            self.synced_bytes += partition.log().synced_bytes_since(before);
+        }
+        self.finish_close(id);
     }
 
     /// Hands the log of a closing partition back once no job of it is under way.
