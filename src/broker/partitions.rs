@@ -128,10 +128,6 @@ impl Node {
                 "{damage}; what lies before it is served. `rivvend inspect verify` shows the extent"
             );
         }
-        if recovery.report.indexes_rebuilt > 0 {
-            let segments = recovery.report.indexes_rebuilt;
-            tracing::warn!(topic, %partition, segments, "indexes were missing or wrong: rebuilt");
-        }
         for note in &recovery.notes {
             tracing::warn!(topic, %partition, "{note}");
         }
