@@ -6,11 +6,12 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
-use std::thread::JoinHandle;
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use rustix::process::{Pid, Signal, kill_process};
+use tokio::sync::watch;
 
 /// How long a broker may take to start, and to stop.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -20,8 +21,11 @@ const LINES_SHOWN: usize = 20;
 /// A running broker, stopped when this is dropped.
 #[derive(Debug)]
 pub(super) struct Broker {
-    child: Child,
+    child: Mutex<Child>,
+    pid: u32,
     address: String,
+    /// The last lines of its log, once that has ended, as it does with the process.
+    ended: watch::Receiver<Option<Vec<String>>>,
 }
 
 impl Broker {
@@ -46,12 +50,21 @@ impl Broker {
         let output = child.stderr.take().context("the broker has a standard error")?;
         let log = std::fs::File::create_new(directory.join("broker.log"))?;
         let (ready, address) = channel();
-        let follower = std::thread::spawn(move || follow(output, log, &ready));
-        let mut broker = Broker { child, address: String::new() };
+        let (end, ended) = watch::channel(None);
+        std::thread::spawn(move || {
+            let last = follow(output, log, &ready);
+            end.send_replace(Some(last));
+            // Not before: whoever waits for the address looks at the lines then.
+            drop(ready);
+        });
+        let pid = child.id();
+        let mut broker = Broker { child: Mutex::new(child), pid, address: String::new(), ended };
         broker.address = match address.recv_timeout(PATIENCE) {
             Ok(address) => address,
             Err(RecvTimeoutError::Timeout) => bail!("the private broker was not ready in 30 s"),
-            Err(RecvTimeoutError::Disconnected) => bail!(ended(follower)),
+            Err(RecvTimeoutError::Disconnected) => {
+                bail!("the private broker did not start; it said:\n{}", broker.last_lines())
+            }
         };
         Ok(broker)
     }
@@ -63,20 +76,41 @@ impl Broker {
 
     /// The id of its process.
     pub(super) fn pid(&self) -> u32 {
-        self.child.id()
+        self.pid
     }
 
-    fn stop(&mut self) -> std::io::Result<()> {
-        if self.child.try_wait()?.is_some() {
+    /// Waits until the process ends by itself; how it did, and what it said last.
+    pub(super) async fn ended(&self) -> anyhow::Error {
+        let mut ended = self.ended.clone();
+        // Either there are lines, or their reader is gone.
+        drop(ended.wait_for(Option::is_some).await);
+        let how = match self.child().wait() {
+            Ok(status) => status.to_string(),
+            Err(error) => error.to_string(),
+        };
+        anyhow!("the private broker ended during the run ({how}); it said:\n{}", self.last_lines())
+    }
+
+    fn last_lines(&self) -> String {
+        self.ended.borrow().as_deref().unwrap_or_default().join("\n")
+    }
+
+    fn child(&self) -> MutexGuard<'_, Child> {
+        self.child.lock().expect("nothing panics while it holds the process")
+    }
+
+    fn stop(&self) -> std::io::Result<()> {
+        let mut child = self.child();
+        if child.try_wait()?.is_some() {
             return Ok(());
         }
-        kill_process(Pid::from_child(&self.child), Signal::TERM)?;
+        kill_process(Pid::from_child(&child), Signal::TERM)?;
         let asked = Instant::now();
-        while self.child.try_wait()?.is_none() {
+        while child.try_wait()?.is_none() {
             if asked.elapsed() > PATIENCE {
                 eprintln!("warning: the private broker does not stop; it is killed");
-                self.child.kill()?;
-                self.child.wait()?;
+                child.kill()?;
+                child.wait()?;
                 break;
             }
             std::thread::sleep(Duration::from_millis(5));
@@ -114,11 +148,6 @@ fn follow(output: impl Read, mut log: impl std::io::Write, ready: &Sender<String
 fn ready_address(line: &str) -> Option<&str> {
     let mut words = line.split_ascii_whitespace().skip_while(|word| *word != "ready");
     words.find_map(|word| word.strip_prefix("native="))
-}
-
-fn ended(follower: JoinHandle<Vec<String>>) -> String {
-    let lines = follower.join().unwrap_or_default();
-    format!("the private broker did not start; it said:\n{}", lines.join("\n"))
 }
 
 #[cfg(test)]

@@ -83,7 +83,8 @@ pub(super) fn run(args: &ConsumeArgs) -> anyhow::Result<Exit> {
     let batch = Batch::build(&shape, 1);
     let stage = Stage::open(&args.stage, batch.bytes.len(), 1)?;
     let topic = &stage.topic;
-    stage.runtime.block_on(fill(&stage.client, topic, &batch, args))?;
+    let filled = fill(&stage.client, topic, &batch, args);
+    stage.runtime.block_on(stage.session.attended(filled))?;
     let settings = json!({
         "protocol": "native", "plan": args.stage.plan.describe(),
         "durability": topic.durability,

@@ -7,15 +7,16 @@ use std::sync::{Barrier, OnceLock};
 use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
 
-use futures_util::StreamExt as _;
 use futures_util::future::try_join_all;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
 use serde::Serialize;
 
 use super::plan::{Plan, PlanArgs};
 use super::process::{Usage, cpu_s, rss_peak_bytes};
 use super::recorder::{Counts, Recorder};
 use super::report;
+use super::session::Session;
 
 /// How often the thread that waits for the others looks up.
 const LOOK: Duration = Duration::from_millis(20);
@@ -96,6 +97,7 @@ impl Sums {
 /// What the threads of a run share.
 struct Shared<'a, L> {
     load: &'a L,
+    session: &'a Session,
     args: &'a PlanArgs,
     plan: OnceLock<Plan>,
     connected: Barrier,
@@ -108,11 +110,12 @@ pub(super) fn drive<L: Load>(
     args: &PlanArgs,
     clients: usize,
     threads: usize,
-    pid: Option<u32>,
+    session: &Session,
 ) -> anyhow::Result<Driven> {
     let threads = threads.clamp(1, clients);
     let shared = Shared {
         load,
+        session,
         args,
         plan: OnceLock::new(),
         connected: Barrier::new(threads + 1),
@@ -124,7 +127,7 @@ pub(super) fn drive<L: Load>(
             .map(|first| scope.spawn(move || work(shared, (first..clients).step_by(threads))))
             .collect();
         shared.connected.wait();
-        watch(shared.plan(), workers, pid)
+        watch(shared.plan(), workers, session.pid())
     })
 }
 
@@ -143,7 +146,8 @@ fn work<L: Load>(
     let sides = numbers.clone().map(|number| shared.load.side(number));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let connected = runtime.map_err(anyhow::Error::from).and_then(|runtime| {
-        let clients = runtime.block_on(try_join_all(numbers.map(|n| shared.load.connect(n))))?;
+        let clients = try_join_all(numbers.map(|n| shared.load.connect(n)));
+        let clients = runtime.block_on(shared.session.attended(clients))?;
         Ok((runtime, clients))
     });
     if connected.is_err() {
@@ -157,7 +161,7 @@ fn work<L: Load>(
         let clients = clients.into_iter().zip(sides);
         let running = clients.map(|(client, side)| shared.load.run(client, plan, sums.of(side)));
         let running: FuturesUnordered<_> = running.collect();
-        runtime.block_on(running.collect::<()>());
+        runtime.block_on(shared.session.attended(running.collect::<()>().map(Ok)))?;
     }
     Ok(sums)
 }

@@ -19,6 +19,9 @@ use super::broker::Broker;
 use super::directory::Directory;
 use super::machine::Machine;
 
+/// How long a broker takes to end after its connections have.
+const LAST_WORDS: Duration = Duration::from_millis(250);
+
 /// Where a run goes.
 #[derive(Args, Clone, Debug)]
 pub(super) struct SessionArgs {
@@ -125,6 +128,24 @@ impl Session {
     /// The broker's process, if it is known.
     pub(super) fn pid(&self) -> Option<u32> {
         self.broker.as_ref().map(Broker::pid).or(self.args.server_pid)
+    }
+
+    /// Does something that needs the broker. When that is a private one and ends meanwhile, nothing
+    /// is waited for any more: the error is how it ended, whatever else went wrong because of it.
+    pub(super) async fn attended<T>(
+        &self,
+        work: impl Future<Output = anyhow::Result<T>>,
+    ) -> anyhow::Result<T> {
+        let Some(broker) = &self.broker else { return work.await };
+        let done = tokio::select! {
+            biased;
+            ended = broker.ended() => return Err(ended),
+            done = work => done,
+        };
+        let Err(error) = done else { return done };
+        // A connection may break a little before the process is gone.
+        let ended = tokio::time::timeout(LAST_WORDS, broker.ended()).await;
+        Err(ended.unwrap_or(error))
     }
 
     /// This machine, and the disk that is written to if that is here.

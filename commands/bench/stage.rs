@@ -1,6 +1,8 @@
 //! What a run against a broker stands on: the broker, a connection for what is done before and
 //! after, and the topic. And how it goes from there to its result.
 
+use std::future::ready;
+
 use clap::Args;
 use rivvend::client::Client;
 use tokio::runtime::Runtime;
@@ -56,11 +58,11 @@ impl Stage {
         let session = Session::open(&args.session)?;
         let machine = session.machine();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let (client, topic) = runtime.block_on(async {
+        let (client, topic) = runtime.block_on(session.attended(async {
             let client = session.connect().await?;
             let topic = session.topic(&client, batch_bytes, partitions).await?;
-            anyhow::Ok((client, topic))
-        })?;
+            Ok((client, topic))
+        }))?;
         Ok(Stage { client, runtime, session, topic, machine })
     }
 
@@ -73,8 +75,11 @@ impl Stage {
         clients: usize,
         run: Run,
     ) -> anyhow::Result<Exit> {
-        let driven = drive(load, &args.plan, clients, args.threads(), self.session.pid())?;
-        self.runtime.block_on(self.session.clean_up(&self.client, &self.topic))?;
+        let driven = drive(load, &args.plan, clients, args.threads(), &self.session);
+        // However it went, a broker that has ended meanwhile is the reason.
+        let driven = self.runtime.block_on(self.session.attended(ready(driven)))?;
+        let clean_up = self.session.clean_up(&self.client, &self.topic);
+        self.runtime.block_on(self.session.attended(clean_up))?;
         conclude(run, self.machine.clone(), driven, &args.outcome)
     }
 }

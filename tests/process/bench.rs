@@ -1,15 +1,15 @@
 //! `rivvend bench e2e` and `bench mixed` as processes: the form of their results, and that a stall,
 //! a record that comes twice and a senseless flag are noticed.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rivvend::client::Client;
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal};
 use serde_json::Value;
 
-use super::broker::{Broker, PATIENCE, Setup, rivvend};
+use super::broker::{Broker, PATIENCE, Setup, rivvend, wait_until};
 use super::load::{append, batch, create_topic, read_all};
 
 /// What every result has, in the order in which it is printed.
@@ -183,6 +183,50 @@ async fn a_record_that_comes_twice_fails_the_run() {
     assert!(text(&output.stderr).contains("record 7 of producer 0 came after"), "{output:?}");
     assert_eq!(result(&output)["errors"], 1, "and what is not of the run is passed over");
     broker.stop();
+}
+
+/// The broker of the run is killed in the middle of it.
+#[test]
+fn a_private_broker_that_dies_ends_the_run_at_once_and_is_named() {
+    for flags in ["produce --duration 60s", "mixed --duration 60s", "produce --idempotent"] {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut command = rivvend();
+        command.arg("bench").args(flags.split(' ')).arg("--dir").arg(directory.path());
+        let run = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+        let mut broker = None;
+        wait_until("its broker has records", || {
+            broker = child_of(run.id());
+            broker.is_some() && has_records(directory.path())
+        });
+        let killed = Instant::now();
+        let pid = broker.and_then(Pid::from_raw).expect("a broker");
+        rustix::process::kill_process(pid, Signal::KILL).expect("it runs");
+        let output = run.wait_with_output().expect("it ends");
+        let said = text(&output.stderr);
+        assert!(killed.elapsed() < Duration::from_secs(10), "{flags}: {:?}", killed.elapsed());
+        assert_eq!(output.status.code(), Some(1), "{flags}: {said}");
+        assert!(said.contains("the private broker ended"), "{flags}: {said}");
+        assert!(said.contains("signal: 9"), "{flags}: {said}");
+        assert_empty(directory.path());
+    }
+}
+
+/// The only child of a process, whichever thread of it has started that.
+fn child_of(pid: u32) -> Option<i32> {
+    let children = paths(&PathBuf::from(format!("/proc/{pid}/task"))).into_iter();
+    let children = children.flat_map(|task| std::fs::read_to_string(task.join("children")));
+    children.collect::<String>().split_ascii_whitespace().next()?.parse().ok()
+}
+
+/// Whether the broker of a run in this directory has got records.
+fn has_records(directory: &Path) -> bool {
+    let mut topics = paths(directory).into_iter().flat_map(|run| paths(&run.join("data/topics")));
+    topics.any(|topic| !paths(&topic).is_empty())
+}
+
+/// What is in a directory; nothing when it is not there.
+fn paths(directory: &Path) -> Vec<PathBuf> {
+    std::fs::read_dir(directory).into_iter().flatten().flatten().map(|e| e.path()).collect()
 }
 
 #[test]
