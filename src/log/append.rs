@@ -261,6 +261,7 @@ impl Log {
     }
 
     pub(super) fn note_snapshot(&mut self) {
+        self.unsnapshotted_bytes = 0;
         let content = self.producers.encode();
         self.pending.after.snapshot = Some(Snapshot { offset: self.end.offset, content });
     }
