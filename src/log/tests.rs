@@ -340,9 +340,9 @@ fn the_epochs_of_a_recovered_tail_are_written_down() {
 /// first of these: each time is a file of its own with two syncs.
 #[test]
 fn producers_are_written_down_once_in_64_mib() {
-    let disk = MemoryDisk::new();
     let config = LogConfig { segment_bytes: 1 << 30, ..config() };
-    let mut log = Log::create(Arc::new(disk.clone()), PathBuf::from(DIR), config);
+    let disk = Arc::new(MemoryDisk::new());
+    let mut log = Log::create(disk, PathBuf::from(DIR), config);
     let mut snapshots = 0;
     for _ in 0..140 {
         append(&mut log, 1, 1 << 20);
