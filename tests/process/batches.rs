@@ -153,6 +153,8 @@ async fn bad_batches_are_refused_by_name_and_nothing_is_appended() {
         ("invalid_acks", 3),
         ("message_too_large", 1),
     ];
+    // The last of them; the others come before it.
+    victim.broker.wait_log("reason=\"message_too_large\"");
     let log = victim.broker.log_text();
     for (reason, count) in counts {
         assert!(victim.rejections(reason).await >= count, "{reason}");

@@ -294,6 +294,7 @@ async fn row_11_text_that_is_none_or_too_long() {
     let answer = victim.wire().ask(Metadata { topics: vec![forged], auto_create: true }, &[]);
     assert!(answer.error.is_some() || answer.result.is_some());
     assert!(victim.rejections("invalid_topic").await > 0);
+    victim.broker.wait_log("reason=\"invalid_topic\"");
     let log = victim.broker.log_text();
     assert!(!log.lines().any(|line| line.starts_with("2026-01-01")), "{log}");
     assert!(!log.contains("\u{1b}[2J"), "{log}");
