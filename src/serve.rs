@@ -13,7 +13,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::reload::Reloader;
 use crate::api::Sticky;
-use crate::broker::{self, Mode, Node, NodeOptions, StartError, TopicPolicy};
+use crate::broker::{self, DataDirectory, Mode, Node, NodeOptions, StartError, TopicPolicy};
 use crate::config::Config;
 use crate::limits;
 use crate::metadata::config::{BrokerDefaults, ConfigError};
@@ -67,13 +67,17 @@ pub async fn serve(config: &Config, reload: Reload<'_>) -> Result<(), ServeError
     let mut hangups = signal(SignalKind::hangup())?;
     let telemetry = Arc::new(Telemetry::default());
     let executor = Executor::new(Arc::clone(&telemetry));
+    let options = options(config, Mode::Write, &telemetry)?;
+    // The directory before any port: a second server that is started by mistake finds both in use,
+    // and the process that holds the directory is what its operator has to know.
+    let held = DataDirectory::take(&options).map_err(StartError::from)?;
     // HTTP is there before anything is recovered, to tell how far that is.
     let http = open_http(config).await?;
     let http_address = http.local_addr()?;
     let settings = settings(config, http_address);
     let edge = Edge::new(Arc::clone(&executor), Arc::clone(&telemetry), settings);
     let http = crate::http::serve(&edge, http);
-    let node = Node::open(options(config, Mode::Write, &telemetry)?).await?;
+    let node = Node::open_held(options, held).await?;
     let native = open_native(config).await?;
     let native_address = native.local_addr()?;
     let unix = UnixSocket::bind(&config.storage.data_dir).map_err(|error| ServeError::Listen {

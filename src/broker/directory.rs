@@ -4,10 +4,10 @@
 //! becomes ours, and never overwritten.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::node::NodeOptions;
 use crate::log::frontier;
 use crate::storage::lock::{DirectoryLock, LOCK_FILE, LockError};
 use crate::storage::{Disk, StorageError};
@@ -108,26 +108,27 @@ pub(super) struct Meta {
 
 /// A data directory that is held as long as this lives.
 #[derive(Debug)]
-pub(super) struct DataDirectory {
-    pub path: PathBuf,
-    pub meta: Meta,
+pub struct DataDirectory {
+    pub(super) path: PathBuf,
+    pub(super) meta: Meta,
     /// Whether a node has run here before, so that its metadata must be there.
-    pub was_in_use: bool,
+    pub(super) was_in_use: bool,
     _lock: DirectoryLock,
 }
 
 impl DataDirectory {
-    /// Takes the directory, making it ours when it is new.
-    pub(super) fn open(
-        disk: &Arc<dyn Disk>,
-        path: &Path,
-        mode: Mode,
-        node_id: Option<NodeId>,
-    ) -> Result<DataDirectory, DirectoryError> {
+    /// Takes the directory that a node is to be opened with, making it ours when it is new. Reads
+    /// no log, so it is quickly known who holds it.
+    ///
+    /// # Errors
+    /// When somebody else has it, it is not ours or the disk refuses.
+    pub fn take(options: &NodeOptions) -> Result<DataDirectory, DirectoryError> {
+        let NodeOptions { disk, data_dir: path, mode, node_id, .. } = options;
+        let (mode, node_id) = (*mode, *node_id);
         let meta_path = path.join(META_FILE);
         let ours = disk.exists(&meta_path)?;
         if mode == Mode::Read && !ours {
-            return Err(DirectoryError::Missing { path: path.to_path_buf() });
+            return Err(DirectoryError::Missing { path: path.clone() });
         }
         if !ours {
             refuse_foreign(disk.as_ref(), path)?;
@@ -152,14 +153,14 @@ impl DataDirectory {
             && configured.0 != meta.node_id
         {
             return Err(DirectoryError::OtherNode {
-                path: path.to_path_buf(),
+                path: path.clone(),
                 found: NodeId(meta.node_id),
                 cluster_id: meta.cluster_id,
                 configured,
             });
         }
         let was_in_use = disk.exists(&path.join(frontier::FILE_NAME))?;
-        Ok(DataDirectory { path: path.to_path_buf(), meta, was_in_use, _lock: lock })
+        Ok(DataDirectory { path: path.clone(), meta, was_in_use, _lock: lock })
     }
 
     /// Where the metadata quorum keeps its files.

@@ -9,5 +9,5 @@ mod node;
 mod partitions;
 mod space;
 
-pub use directory::{DirectoryError, Mode};
+pub use directory::{DataDirectory, DirectoryError, Mode};
 pub use node::{Node, NodeOptions, StartError, TopicPolicy, View};

@@ -128,8 +128,18 @@ impl Node {
     /// # Errors
     /// When the directory can not be used or the disk refuses.
     pub async fn open(options: NodeOptions) -> Result<Arc<Node>, StartError> {
-        let held =
-            DataDirectory::open(&options.disk, &options.data_dir, options.mode, options.node_id)?;
+        let held = DataDirectory::take(&options)?;
+        Node::open_held(options, held).await
+    }
+
+    /// The same in a directory that was taken with these options already.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub async fn open_held(
+        options: NodeOptions,
+        held: DataDirectory,
+    ) -> Result<Arc<Node>, StartError> {
         let (housekeeper, known) = Housekeeper::open(&options)?;
         let quorum = match options.mode {
             Mode::Write => Some(open_quorum(&options, &held).await?),

@@ -121,15 +121,18 @@ async fn a_configuration_is_read_again_on_sighup_as_a_whole_or_not_at_all() {
     broker.stop();
 }
 
-/// Bad input 69.
+/// Bad input 69. With the same ports too, as when the same command is given twice.
 #[test]
 fn a_second_process_on_the_same_directory_names_the_first() {
     let directory = new_directory();
     let setup = Setup::new(directory.path().join("data"));
     let broker = setup.start();
-    let (code, said) = setup.refused();
-    assert_eq!(code, BUSY, "{said}");
-    assert!(said.contains(&format!("pid {}", broker.pid())), "{said}");
+    let (bind, http_port) = (broker.native.to_string(), broker.http.port());
+    for again in [setup.clone(), Setup { bind, http_port, ..setup }] {
+        let (code, said) = again.refused();
+        assert_eq!(code, BUSY, "{said}");
+        assert!(said.contains(&format!("pid {}", broker.pid())), "{said}");
+    }
     broker.stop();
 }
 
