@@ -186,6 +186,7 @@ impl From<ClientError> for Failure {
         let code = error.code();
         let exit = match &error {
             ClientError::Connect { .. }
+            | ClientError::OtherProtocol { .. }
             | ClientError::Disconnected { .. }
             | ClientError::Timeout { .. }
             | ClientError::Closed => Exit::Unavailable,

@@ -112,6 +112,11 @@ impl Incoming {
         &mut self.buffer
     }
 
+    /// What has arrived and is no whole frame yet.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.buffer
+    }
+
     /// Cuts off the next frame, or makes room for what is missing of it.
     pub(super) fn next_frame(&mut self) -> Result<Option<Frame>, FrameError> {
         let Some(fixed) = FrameHeader::parse(&self.buffer, FrameLimits::OF_SERVERS)? else {

@@ -18,6 +18,7 @@ use tokio::time::{Instant, Sleep};
 use super::buffer::{Frame, Incoming, Outgoing, SLICES_MAX};
 use super::command::{Call, CallId, Command, Reply};
 use super::error::ClientError;
+use super::stranger;
 use crate::protocol::native::credit::Credit;
 use crate::protocol::native::frame::{self, FrameHeader, Kind, Preface, StreamId};
 use crate::protocol::native::message::{self, Response, ServerHello, response};
@@ -390,6 +391,9 @@ async fn greet(
     let broken = |error: io::Error| connect_error(target, error);
     transport.write_all(&Preface::OWN.encode()).await.map_err(broken)?;
     let frame = loop {
+        if let Some(protocol) = stranger::protocol_of(incoming.bytes()) {
+            return Err(ClientError::OtherProtocol { target: target.to_owned(), protocol });
+        }
         if let Some(frame) =
             incoming.next_frame().map_err(|error| protocol(target, error.to_string()))?
         {

@@ -34,6 +34,17 @@ pub enum ClientError {
         /// The rule that was broken.
         reason: String,
     },
+    /// The other end speaks another protocol: the port is not the one that was meant.
+    #[error(
+        "{target} speaks {protocol} instead of rivvend's native protocol: name the broker's native \
+         port (server.bind_address, 9092 by default)"
+    )]
+    OtherProtocol {
+        /// The other end.
+        target: String,
+        /// What it speaks, in words.
+        protocol: String,
+    },
     /// The server wants proof of who we are, and there is none to give.
     #[error("{target} wants authentication ({mechanisms}), which this client was not given")]
     AuthenticationRequired {
@@ -109,6 +120,7 @@ impl ClientError {
             | ClientError::Disconnected { .. }
             | ClientError::Timeout { .. } => true,
             ClientError::Protocol { .. }
+            | ClientError::OtherProtocol { .. }
             | ClientError::AuthenticationRequired { .. }
             | ClientError::TooLarge { .. }
             | ClientError::Record(_)

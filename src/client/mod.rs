@@ -18,6 +18,7 @@ mod error;
 mod link;
 mod operations;
 mod producer;
+mod stranger;
 mod subscription;
 mod target;
 

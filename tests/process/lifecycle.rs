@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::TcpListener;
+use std::io::Write as _;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,7 @@ use super::broker::{PATIENCE, Setup, rivvend, snapshot};
 use super::has_root_and;
 use super::load::{append, batch, create_topic, read_all};
 
+const UNAVAILABLE: i32 = 5;
 const STORAGE: i32 = 74;
 const BUSY: i32 = 75;
 const PERMISSION: i32 = 77;
@@ -134,6 +136,43 @@ fn a_second_process_on_the_same_directory_names_the_first() {
         assert!(said.contains(&format!("pid {}", broker.pid())), "{said}");
     }
     broker.stop();
+}
+
+/// The mirror image of bad input 4: a command that is sent to a port where the native protocol is
+/// not spoken says what is spoken there, and which port it needs.
+#[test]
+fn a_command_at_a_port_of_another_protocol_names_it_and_the_port_it_needs() {
+    let directory = new_directory();
+    let broker = Setup::new(directory.path().join("data")).start();
+    let ssh = answering(b"SSH-2.0-OpenSSH_9.6\r\n");
+    let tls = answering(&[0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x46]);
+    let mail = answering(b"220 mail.example ESMTP\r\n");
+    let cases = [(broker.http, "HTTP"), (ssh, "SSH"), (tls, "TLS"), (mail, "\"220 mail.example")];
+    for (port, protocol) in cases {
+        let server = port.to_string();
+        let list = rivvend().args(["topic", "list", "--server", &server]).output();
+        let list = list.expect("it runs");
+        let said = String::from_utf8_lossy(&list.stderr).into_owned();
+        assert_eq!(list.status.code(), Some(UNAVAILABLE), "{said}");
+        assert_eq!(said.lines().count(), 1, "one clear sentence: {said}");
+        for part in [&server, protocol, "native port", "9092 by default"] {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+    }
+    broker.stop();
+}
+
+/// A port where whoever connects is told this, whatever he says, and then nothing more.
+fn answering(answer: &'static [u8]) -> SocketAddr {
+    let port = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = port.local_addr().expect("bound");
+    std::thread::spawn(move || {
+        let (mut stream, _) = port.accept().expect("somebody connects");
+        stream.write_all(answer).expect("sent");
+        // Until the other side has gone, so that no reset overtakes the answer.
+        let _ = std::io::copy(&mut stream, &mut std::io::sink());
+    });
+    address
 }
 
 /// Bad input 64.
