@@ -183,10 +183,14 @@ impl Room {
         Held { shared: Some(shared), reserve: None }
     }
 
+    /// Takes the reserve.
+    pub(super) fn take_reserve(&self) -> Held {
+        Held { shared: None, reserve: Arc::clone(&self.reserve).try_acquire_owned().ok() }
+    }
+
     /// Takes all there is.
     pub(super) fn take_all(&self) -> Held {
-        let reserve = Arc::clone(&self.reserve).try_acquire_owned().ok();
-        Held { reserve, ..self.leave(0) }
+        Held { reserve: self.take_reserve().reserve, ..self.leave(0) }
     }
 
     /// Bytes that nobody holds.

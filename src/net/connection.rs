@@ -19,6 +19,7 @@ use prost::Message as _;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::admission::{Admission, Held};
+use super::arrival::Arrival;
 use super::input::Input;
 use super::output::{Output, OutputError};
 use super::service::{Answer, Payload, Pending, Service, Session};
@@ -119,8 +120,8 @@ struct Clock {
     heard: Instant,
     /// A PING asks whether the peer still lives.
     is_pinged: bool,
-    /// The frame that is arriving has been waited for since, when so many bytes of it were there.
-    frame_since: Option<(Instant, usize)>,
+    /// How long the frame at the front is waited for.
+    arrival: Arrival,
     /// The peer has taken nothing since.
     stalled_since: Option<Instant>,
     /// Reading pauses because the peer is throttled.
@@ -154,7 +155,7 @@ impl<S: Service> Connection<S> {
                 now,
                 heard: now,
                 is_pinged: false,
-                frame_since: None,
+                arrival: Arrival::default(),
                 stalled_since: None,
                 muted_until: None,
             },
@@ -273,13 +274,13 @@ impl<S: Service> Connection<S> {
             let allowed = if self.is_paused(header) { None } else { self.allowed(cx, header) };
             let Some(allowed) = allowed else {
                 // The peer is not to blame for what waits here.
-                self.clock.frame_since = None;
+                self.clock.arrival.pause(self.clock.now);
                 break;
             };
             if let Some(header) = header
                 && self.input.is_complete()
             {
-                self.clock.frame_since = None;
+                self.clock.arrival = Arrival::default();
                 self.turn.requests -= 1;
                 self.take_frame(header)?;
             } else if !self.fill(cx, allowed)? {
@@ -324,9 +325,10 @@ impl<S: Service> Connection<S> {
     fn fill(&mut self, cx: &mut Context<'_>, allowed: usize) -> Result<bool, End> {
         match self.input.poll_fill(cx, &mut self.socket, allowed) {
             Poll::Pending => {
-                if self.input.is_partial() && self.clock.frame_since.is_none() {
-                    let received = self.input.received_bytes();
-                    self.clock.frame_since = Some((self.clock.now, received));
+                if self.input.is_partial() {
+                    let (received, holds_reserve) =
+                        (self.input.received_bytes(), self.admission.holds_reserve());
+                    self.clock.arrival.wait(self.clock.now, received, holds_reserve);
                 }
                 Ok(false)
             }
@@ -334,6 +336,7 @@ impl<S: Service> Connection<S> {
                 // Answers to what it changed may still be read; nobody waits for the rest.
                 self.state = State::HalfClosed;
                 self.admission = Admission::default();
+                self.clock.arrival = Arrival::default();
                 self.streams.cancel_all();
                 Ok(true)
             }
@@ -522,7 +525,8 @@ impl<S: Service> Connection<S> {
         if self.clock.stalled_since.is_some_and(|since| now >= since + WRITE_STALL) {
             return Some(End::SlowReader);
         }
-        if self.frame_deadline().is_some_and(|deadline| now >= deadline) {
+        let received = self.input.received_bytes();
+        if self.clock.arrival.deadline(received).is_some_and(|deadline| now >= deadline) {
             let text = "a frame did not arrive in time".to_owned();
             return Some(End::Refused(Reason::SlowBody, ErrorCode::RequestTimedOut, text));
         }
@@ -539,19 +543,6 @@ impl<S: Service> Connection<S> {
         self.edge.settings().idle_timeout
     }
 
-    /// When more of the frame that is arriving must be there. Who announces much and sends little
-    /// gets no more time for it.
-    fn frame_deadline(&self) -> Option<Instant> {
-        let (since, before) = self.clock.frame_since?;
-        let came = self.input.received_bytes().saturating_sub(before) as u64;
-        let patience_ms = match self.admission.holds_reserve() {
-            true => limits::FRAME_ARRIVAL_RESERVE_MS_MAX,
-            false => limits::FRAME_ARRIVAL_MS_MAX,
-        };
-        let earned_ms = 1_000 * came / limits::FRAME_ARRIVAL_BYTES_PER_SECOND_MIN as u64;
-        Some(since + Duration::from_millis(patience_ms + earned_ms))
-    }
-
     fn next_deadline(&self) -> Instant {
         let (heard, idle) = (self.clock.heard, self.idle());
         let housekeeping = [heard + SHRINK_AFTER, heard + idle / 2, heard + idle]
@@ -560,7 +551,7 @@ impl<S: Service> Connection<S> {
         let others = [
             housekeeping,
             self.clock.stalled_since.map(|since| since + WRITE_STALL),
-            self.frame_deadline(),
+            self.clock.arrival.deadline(self.input.received_bytes()),
             self.clock.muted_until,
             self.edge.stopping().deadline(),
         ];

@@ -7,6 +7,7 @@
 //! wait.
 
 mod admission;
+mod arrival;
 mod connection;
 pub mod executor;
 mod handshake;

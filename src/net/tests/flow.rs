@@ -246,6 +246,41 @@ async fn a_full_room_is_passed_through_one_by_one_and_the_slow_lose_their_place(
     drop(full);
 }
 
+/// Rows 2 and 3 where there is little room, so that reading pauses in between.
+#[tokio::test(start_paused = true)]
+async fn pauses_are_not_charged_to_a_frame_and_do_not_begin_its_time_anew() {
+    let free = limits::ARRIVING_BYTES_FREE;
+    for is_slow in [false, true] {
+        let edge = edge();
+        let _reserve = edge.room.take_reserve();
+        let mut steps = vec![edge.room.leave(4 * free), edge.room.leave(2 * free)];
+        let mut client = connect(&edge).await;
+        let frame = request_frame(1, &produce("ready"), &vec![7; 1 << 20]);
+        steps.push(edge.room.leave(0));
+        client.send(&frame[..free]).await;
+        client.is_silent().await;
+        drop(steps.pop());
+        client.is_silent().await;
+        tokio::time::sleep(20 * SECOND).await;
+        client.send(&frame[free..2 * free]).await;
+        client.is_silent().await;
+        tokio::time::sleep(100 * SECOND).await;
+        drop(steps.pop());
+        client.is_silent().await;
+        let begun = tokio::time::Instant::now();
+        if is_slow {
+            assert_eq!(client.refused().await.error_code(), Some(ErrorCode::RequestTimedOut));
+            assert!(begun.elapsed() >= 9 * SECOND && begun.elapsed() < 12 * SECOND, "30 in all");
+        } else {
+            tokio::time::sleep(9 * SECOND).await;
+            drop(steps);
+            client.send(&frame[2 * free..]).await;
+            assert_eq!(client.frame().await.stream, 1);
+        }
+        assert_eq!(rejections(&edge, Reason::SlowBody), u64::from(is_slow));
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_throttled_client_is_not_read_for_as_long_as_it_was_told() {
     let edge = edge();
