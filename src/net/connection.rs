@@ -293,14 +293,20 @@ impl<S: Service> Connection<S> {
 
     /// Whether too much is under way, or unread, to take another frame.
     fn is_paused(&self, next: Option<FrameHeader>) -> bool {
-        let bytes = next.map_or(0, |header| header.frame_bytes());
-        let in_flight_bytes = self.streams.in_flight_bytes();
         self.clock.muted_until.is_some()
             || self.output.memory_bytes() >= limits::CONNECTION_OUTPUT_BYTES_MAX as u64
-            || self.streams.in_flight() >= limits::CONNECTION_IN_FLIGHT_MAX
-            || self.streams.long() >= limits::CONNECTION_STREAMS_MAX
-            || (in_flight_bytes > 0
-                && in_flight_bytes + bytes > limits::CONNECTION_IN_FLIGHT_BYTES_MAX)
+            || next.is_some_and(|header| self.is_paused_for_request(header))
+    }
+
+    /// Whether too much is under way to take this frame if it is a request. Others add nothing to
+    /// it: the very frame that ends a stream may be the next.
+    fn is_paused_for_request(&self, next: FrameHeader) -> bool {
+        let (in_flight_bytes, bytes) = (self.streams.in_flight_bytes(), next.frame_bytes());
+        next.kind == Kind::Request
+            && (self.streams.in_flight() >= limits::CONNECTION_IN_FLIGHT_MAX
+                || self.streams.long() >= limits::CONNECTION_STREAMS_MAX
+                || (in_flight_bytes > 0
+                    && in_flight_bytes + bytes > limits::CONNECTION_IN_FLIGHT_BYTES_MAX))
     }
 
     /// How many bytes of the frame at the front may be there before this is asked again, or `None`

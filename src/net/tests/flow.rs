@@ -281,6 +281,35 @@ async fn pauses_are_not_charged_to_a_frame_and_do_not_begin_its_time_anew() {
     }
 }
 
+/// Requests wait then; what may end a stream, and so let them go on, does not.
+#[tokio::test(start_paused = true)]
+async fn with_every_stream_taken_all_frames_but_requests_are_heard() {
+    let edge = edge();
+    let mut client = connect(&edge).await;
+    client.request(1, subscribe("endless", 100), b"").await;
+    assert_eq!(client.frame().await.kind, Kind::Data);
+    let last = limits::CONNECTION_STREAMS_MAX as u32;
+    for stream in 2..=last {
+        client.request(stream, fetch("never"), b"").await;
+    }
+    settle().await;
+    assert_eq!(edge.service.waiting.load(SeqCst), limits::CONNECTION_STREAMS_MAX);
+
+    let mut others = BytesMut::new();
+    frame::put_ping(&mut others, *b"12345678");
+    frame::put_credit(&mut others, StreamId(1), 100);
+    frame::put_cancel(&mut others, StreamId(7));
+    client.send(&others).await;
+    let heard = [client.frame().await, client.frame().await, client.frame().await];
+    let mut heard = heard.map(|frame| (frame.kind, frame.stream));
+    heard.sort_unstable();
+    assert_eq!(heard, [(Kind::Response, 7), (Kind::Data, 1), (Kind::Pong, 0)]);
+
+    client.request(7, fetch("never"), b"").await;
+    client.request(8_000, metadata(), b"").await;
+    client.is_silent().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_throttled_client_is_not_read_for_as_long_as_it_was_told() {
     let edge = edge();
