@@ -17,7 +17,8 @@ pub enum Command {
     DeleteRecords(TopicPartition, Option<Offset>, DeleteReply),
     /// Own this partition from now on.
     Open(Box<Partition>),
-    /// Give the partition up; the answer is its log.
+    /// Give the partition up; the answer is its log. `None` where there is no such partition, or
+    /// when it is gone if somebody else has asked before.
     Close(TopicPartition, Reply<Option<Log>>),
     /// Change the configuration of a partition's log.
     Configure(TopicPartition, Box<LogConfig>),

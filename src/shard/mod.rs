@@ -27,8 +27,9 @@ pub struct Shard {
     synced: BTreeSet<TopicPartition>,
     /// Bytes that were synced in this step.
     synced_bytes: u64,
-    /// Partitions that are being given up, with those who wait for their logs.
-    closing: BTreeMap<TopicPartition, Reply<Option<Log>>>,
+    /// Partitions that are being given up, with those who wait for that: a deletion or a stop, or
+    /// one after the other.
+    closing: BTreeMap<TopicPartition, Vec<Reply<Option<Log>>>>,
 }
 
 /// What a step wants done outside the owner.
@@ -95,7 +96,7 @@ impl Shard {
                 match self.partitions.get_mut(&id) {
                     Some(partition) => {
                         partition.begin_close(now);
-                        self.closing.insert(id, reply);
+                        self.closing.entry(id).or_default().push(reply);
                         self.finish_close(id);
                     }
                     None => reply.send(None),
@@ -133,10 +134,12 @@ impl Shard {
     /// Hands the log of a closing partition back once no job of it is under way.
     fn finish_close(&mut self, id: TopicPartition) {
         let quiet = self.partitions.get(&id).is_some_and(Partition::is_quiet);
-        if quiet && let Some(reply) = self.closing.remove(&id) {
+        if quiet && let Some(waiting) = self.closing.remove(&id) {
             let partition = self.partitions.remove(&id).expect("it was found above");
             self.synced.remove(&id);
-            reply.send(Some(partition.into_log()));
+            // Who asked first gets it. To the others the partition is gone, and not before it is.
+            let mut log = Some(partition.into_log());
+            waiting.into_iter().for_each(|reply| reply.send(log.take()));
         }
     }
 
@@ -184,8 +187,42 @@ const _: () = assert!(size_of::<Command>() <= 80);
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+    use std::sync::Arc;
+
     use super::*;
-    use crate::types::{PartitionId, TopicId};
+    use crate::log::LogConfig;
+    use crate::partition::Append;
+    use crate::record::{BatchBuilder, Compression, NewRecord};
+    use crate::storage::memory::MemoryDisk;
+    use crate::types::{LeaderEpoch, Millis, PartitionId, TopicId};
+
+    /// As when a topic is deleted while the node stops.
+    #[test]
+    fn whoever_closes_a_partition_that_is_being_closed_hears_when_it_is() {
+        let id = TopicPartition { topic: TopicId::from_bytes([7; 16]), partition: PartitionId(0) };
+        let disk = Arc::new(MemoryDisk::new());
+        let log = Log::create(disk, PathBuf::from("/p"), LogConfig::default());
+        let partition = Box::new(Partition::lead(id, 0, log, LeaderEpoch(1)));
+        let mut builder = BatchBuilder::new(Compression::None);
+        builder.push(&NewRecord { value: Some(b"v"), ..NewRecord::default() });
+        let batches = vec![builder.build()];
+        let append = Append { batches, expected_offset: None, reply: Reply::ignored() };
+        let (mut shard, mut outbox) = (Shard::default(), Outbox::default());
+        let mut step = |commands: Vec<Command>, outbox: &mut Outbox| {
+            let now = Now { wall: Millis(0), monotonic_ms: 0 };
+            shard.step(now, commands.into_iter(), outbox);
+        };
+        step(vec![Command::Open(partition), Command::Append(id, append)], &mut outbox);
+        let (_, sync) = outbox.jobs.pop().expect("a sync begins");
+
+        let [(first, log), (second, gone)] = [Reply::channel(), Reply::channel()];
+        step(vec![Command::Close(id, first), Command::Close(id, second)], &mut outbox);
+        assert!(log.try_recv().is_err() && gone.try_recv().is_err(), "a sync is under way");
+        step(vec![Command::Finished(id, Box::new(sync.run()))], &mut outbox);
+        assert!(log.try_recv().expect("an answer").is_some());
+        assert!(gone.try_recv().expect("an answer").is_none());
+    }
 
     #[test]
     fn partitions_of_a_topic_spread_over_the_shards() {
