@@ -3,6 +3,7 @@
 
 mod reload;
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -29,6 +30,8 @@ pub use self::reload::Reload;
 
 /// How long clients may take to see their last answers when the broker stops.
 const GRACE: Duration = Duration::from_secs(2);
+/// How often a stop that takes longer says what it is waiting for.
+const STOP_NEWS: Duration = Duration::from_secs(5);
 
 /// Why a server does not start or ends badly.
 #[derive(Debug, thiserror::Error)]
@@ -143,9 +146,21 @@ async fn stop(
             tracing::warn!("stopped at once; the next start recovers");
             return Ok(());
         }
+        never = say_what_is_awaited(node) => match never {},
     }
     tracing::info!("stopped cleanly");
     Ok(())
+}
+
+/// Nothing here can hurry a disk, but whoever waits shall know for what.
+async fn say_what_is_awaited(node: &Node) -> Infallible {
+    loop {
+        tokio::time::sleep(STOP_NEWS).await;
+        tracing::warn!(
+            "still stopping, waiting for {}; a second signal stops at once",
+            node.awaited_by_stop()
+        );
+    }
 }
 
 /// Says what an operator should know before the first client comes.

@@ -8,6 +8,8 @@ mod housekeeping;
 mod node;
 mod partitions;
 mod space;
+mod stopping;
 
 pub use directory::{DataDirectory, DirectoryError, Mode};
 pub use node::{Node, NodeOptions, StartError, TopicPolicy, View};
+pub use stopping::Awaited;

@@ -1,8 +1,6 @@
-//! One node: opening it, what requests see of it, stopping it.
+//! One node: opening it, and what requests see of it. How it stops is said in `stopping`.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
@@ -12,15 +10,14 @@ use tokio::sync::watch;
 use super::directory::{DataDirectory, DirectoryError, Mode};
 use super::housekeeping::{self, Housekeeper, KnownLogs};
 use super::space::DiskSpace;
+use super::stopping::Stopping;
 use crate::api::directory::Directory;
 use crate::api::{Context, Sticky, Writes};
 use crate::limits;
-use crate::log::clean::CleanLog;
-use crate::log::frontier::Claim;
-use crate::log::{Log, OpenError};
+use crate::log::OpenError;
 use crate::metadata::config::BrokerDefaults;
 use crate::metadata::{self, Command, Image};
-use crate::partition::{Answer, AppendRefusal, PartitionHandle, Reply};
+use crate::partition::{AppendRefusal, PartitionHandle, Reply};
 use crate::quorum::{
     self, Presence, ProposeError, Quorum, QuorumError, RaftQuorum, replay_read_only,
 };
@@ -119,7 +116,7 @@ pub struct Node {
     /// Producer ids that are reserved and not given out yet.
     producer_ids: tokio::sync::Mutex<(ProducerId, u32)>,
     housekeeper: Housekeeper,
-    stopping: AtomicBool,
+    stopping: Stopping,
 }
 
 impl Node {
@@ -166,7 +163,7 @@ impl Node {
             space,
             producer_ids: tokio::sync::Mutex::new((ProducerId(0), 0)),
             housekeeper,
-            stopping: AtomicBool::new(false),
+            stopping: Stopping::default(),
             options,
         });
         node.start(image, known).await?;
@@ -241,69 +238,6 @@ impl Node {
         Ok((id, ProducerEpoch(0)))
     }
 
-    /// Stops: nothing is accepted any more, everything accepted is made durable, and a marker says
-    /// that the next start need not look.
-    ///
-    /// # Errors
-    /// When the disk refuses; nothing acknowledged is lost then either, the next start recovers.
-    pub async fn stop(self: &Arc<Self>) -> Result<(), StorageError> {
-        if self.stopping.swap(true, Ordering::SeqCst) {
-            return Ok(());
-        }
-        self.applied.notify(usize::MAX);
-        if let Some(quorum) = &self.quorum
-            && let Err(error) = quorum.shutdown().await
-        {
-            tracing::error!(%error, "the metadata did not stop cleanly");
-        }
-        let node = Arc::clone(self);
-        tokio::task::spawn_blocking(move || node.close_logs())
-            .await
-            .expect("a panic while closing logs ends the process")
-    }
-
-    fn close_logs(&self) -> Result<(), StorageError> {
-        let handles = self.partitions.all();
-        // All owners first, so that the syncs under way end side by side.
-        let closing: Vec<_> = handles.iter().map(|handle| self.begin_close(handle)).collect();
-        let clean = Mutex::new(BTreeMap::new());
-        let closing = Mutex::new(closing.into_iter());
-        // What a log has left to write is a few small files, each of which waits for the disk.
-        let closer = || {
-            loop {
-                // A statement of its own: as a part of the condition the lock would be held until
-                // the log is closed, and the others would wait.
-                let next = closing.lock().expect("nobody panics here").next();
-                let Some((id, log)) = next else { break };
-                if let Ok(Some(log)) = log.recv()
-                    && let Some(closed) = close(id, log)
-                {
-                    clean.lock().expect("nobody panics here").insert(id, closed);
-                }
-            }
-        };
-        std::thread::scope(|scope| {
-            (0..limits::FLUSHERS).for_each(|_| _ = scope.spawn(closer));
-        });
-        let clean = clean.into_inner().expect("nobody panics here");
-        self.partitions.replace(BTreeMap::new());
-        drop(self.pool.lock().expect("nothing panics while it holds the pool").take());
-        if self.is_read_only() {
-            return Ok(());
-        }
-        let (clean, claims): (BTreeMap<_, _>, Vec<_>) =
-            clean.into_iter().map(|(id, (entry, claim))| ((id, entry), claim)).unzip();
-        self.housekeeper.record(&claims)?;
-        self.housekeeper.finish(self.image.load().broker_epoch(), clean)
-    }
-
-    fn begin_close(&self, handle: &PartitionHandle) -> (TopicPartition, Answer<Option<Log>>) {
-        let (reply, log) = Reply::channel();
-        let command = ShardCommand::Close(handle.id(), reply);
-        self.shards.submit_waiting(handle.shard(), command);
-        (handle.id(), log)
-    }
-
     /// Removes the records of a partition below an offset, or below its high watermark.
     ///
     /// # Errors
@@ -357,7 +291,7 @@ impl Node {
     /// Whether the node is stopping.
     #[must_use]
     pub fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::Relaxed)
+        self.stopping.is_under_way()
     }
 
     /// Whether the node may change nothing.
@@ -407,6 +341,14 @@ impl Node {
         &self.partitions
     }
 
+    pub(super) fn stopping(&self) -> &Stopping {
+        &self.stopping
+    }
+
+    pub(super) fn quorum(&self) -> Option<&Arc<dyn Quorum>> {
+        self.quorum.as_ref()
+    }
+
     pub(super) fn space(&self) -> &DiskSpace {
         &self.space
     }
@@ -429,6 +371,16 @@ impl Node {
 
     pub(super) fn tail_window_bytes(&self) -> u64 {
         self.options.tail_window_bytes
+    }
+
+    /// Lets go of the threads behind the owners of partitions.
+    pub(super) fn drop_pool(&self) {
+        drop(self.pool.lock().expect("nothing panics while it holds the pool").take());
+    }
+
+    /// Wakes whoever waits for a newer image.
+    pub(super) fn notify_applied(&self) {
+        self.applied.notify(usize::MAX);
     }
 
     /// Publishes an image whose partitions are open now.
@@ -477,25 +429,6 @@ async fn open_quorum(
     };
     quorum.propose((options.clock)(), register).await?;
     Ok(Arc::new(quorum))
-}
-
-/// Closes a log; what the marker of a clean stop and the frontier journal say of it.
-fn close(id: TopicPartition, mut log: Log) -> Option<(CleanLog, Claim)> {
-    // What was acknowledged is durable all the same: the next start recovers the log.
-    if let Err(error) = log.close() {
-        tracing::error!(partition = %id, %error, "not closed cleanly");
-        return None;
-    }
-    let entry = clean_entry(&log)?;
-    let claim = Claim { partition: id, entry: log.frontier(), lowerings: log.lowerings() };
-    Some((entry, claim))
-}
-
-fn clean_entry(log: &Log) -> Option<CleanLog> {
-    log.clean_entry().unwrap_or_else(|error| {
-        tracing::warn!(%error, "the next start reads this log's tail");
-        None
-    })
 }
 
 impl std::fmt::Debug for Node {

@@ -2,12 +2,15 @@
 //! the failure takes nothing more, metadata that can not be written end the process, and the next
 //! start finds everything that was acknowledged.
 
+use std::time::SystemTime;
+
 use rivvend::client::Client;
 use rivvend::protocol::error::ErrorCode;
 use rivvend::protocol::native::message::{CreateTopics, NewTopic};
+use rustix::process::Signal;
 
-use super::broker::{Broker, PATIENCE, Setup};
-use super::image::{EXT4, Mount, TestDisk};
+use super::broker::{Broker, PATIENCE, Setup, snapshot, wait_until};
+use super::image::{EXT4, Mount, TestDisk, format};
 use super::load::{append, batch, create_topic, read, read_all};
 
 const MIB: u64 = 1 << 20;
@@ -99,6 +102,47 @@ async fn a_disk_that_went_read_only_is_read_from_and_not_written_to() {
     let checked = std::process::Command::new("e2fsck").args(["-p", "-f"]).arg(&disk.image).output();
     assert!(checked.expect("it runs").status.code() <= Some(1), "repaired");
     assert_kept(&disk).await;
+}
+
+/// Bad input 87, when the broker is to stop: nothing can hurry the disk, but it is said what is
+/// waited for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_that_the_disk_holds_up_names_the_partitions_it_waits_for() {
+    // A disk in a file of another one: while that is frozen, no sync of this one returns.
+    let Some(disk) = TestDisk::new(512 * MIB, EXT4) else { return };
+    let below = disk.mount();
+    let image = below.folder.join("image");
+    format(&image, 256 * MIB, EXT4);
+    let mount = Mount::new(&image, disk.folder("above"));
+    let (mut broker, client) = on_disk(&mount).await;
+    let since = SystemTime::now();
+    let vote = broker.data.join("metadata/vote");
+    wait_until("the metadata are written down", || {
+        std::fs::metadata(&vote).and_then(|file| file.modified()).expect("there") > since
+    });
+
+    let frozen = below.freeze();
+    let stuck = tokio::spawn({
+        let client = client.clone();
+        async move { append(&client, TOPIC, 0, batch(&[b"two"])).await }
+    });
+    wait_until("it is written and waits for its sync", || {
+        snapshot(&broker.data.join("topics")).values().any(|file| file.ends_with(b"two\0"))
+    });
+    broker.signal(Signal::TERM);
+    let told = broker.wait_log("still stopping");
+    assert!(told.contains("WARN") && told.contains("1 partition: kept/0;"), "{told}");
+    drop(frozen);
+    assert_eq!(broker.wait_exit(PATIENCE).code(), Some(0));
+    broker.wait_log("stopped cleanly");
+    // Its answer came too late to be heard, which makes it doubtful and no failure.
+    let doubtful = stuck.await.expect("no panic").expect_err("the connection was closed");
+    assert!(doubtful.is_uncertain(), "{doubtful}");
+    let broker = Setup::new(mount.data()).start();
+    assert_eq!(read_all(&broker.client().await, TOPIC, 0, 0).await.len(), 2);
+    broker.stop();
+    mount.unmount();
+    below.unmount();
 }
 
 /// Bad input 90: where a sync promises nothing, the log says so at the start.

@@ -7,7 +7,8 @@ use std::process::Command;
 use super::has_root_and;
 
 /// What has to be installed for everything here.
-const TOOLS: &[&str] = &["mkfs.ext4", "mkfs.xfs", "xfs_io", "e2fsck", "mount", "umount", "cp"];
+const TOOLS: &[&str] =
+    &["mkfs.ext4", "mkfs.xfs", "xfs_io", "e2fsck", "mount", "umount", "fsfreeze", "cp"];
 pub(super) const EXT4: &[&str] = &["mkfs.ext4", "-q", "-F"];
 pub(super) const XFS: &[&str] = &["mkfs.xfs", "-q", "-m", "reflink=1"];
 
@@ -87,6 +88,12 @@ impl Mount {
         run("mount", &["-o", "remount,abort", text(&self.folder)]);
     }
 
+    /// Lets everything that would be written to it wait, until the value is dropped.
+    pub(super) fn freeze(&self) -> Frozen<'_> {
+        run("fsfreeze", &["--freeze", text(&self.folder)]);
+        Frozen(self)
+    }
+
     /// A mount of another kind.
     pub(super) fn special(kind: &str, options: &str, folder: PathBuf) -> Mount {
         std::fs::create_dir_all(&folder).expect("made");
@@ -97,6 +104,16 @@ impl Mount {
     pub(super) fn unmount(mut self) {
         self.is_mounted = false;
         run("umount", &[text(&self.folder)]);
+    }
+}
+
+/// A file system to which nothing is written.
+#[derive(Debug)]
+pub(super) struct Frozen<'a>(&'a Mount);
+
+impl Drop for Frozen<'_> {
+    fn drop(&mut self) {
+        run("fsfreeze", &["--unfreeze", text(&self.0.folder)]);
     }
 }
 
