@@ -22,8 +22,10 @@ use crate::failure::{Exit, Failure, Outcome};
 use crate::output::{Column, Listing, OutputArgs, human_size};
 use crate::progress::bytes_bar;
 
-/// Where the cluster's metadata is.
+/// Where the cluster's metadata is, and what tables call its log.
 const METADATA_DIR: &str = "metadata";
+/// What journals and programs call that log.
+const METADATA_ID: TopicId = TopicId(uuid::Uuid::nil());
 /// Largest clean-shutdown marker that is read.
 const MARKER_BYTES_MAX: u64 = 64 << 20;
 
@@ -69,8 +71,14 @@ struct Spot {
     reason: String,
 }
 
+/// The id of the topic. Zeros, which are the id of none, stand for the log of the metadata.
+fn topic_column(found: &Verified) -> String {
+    let is_metadata = found.topic_id == METADATA_ID.to_string();
+    if is_metadata { METADATA_DIR.to_owned() } else { found.topic_id.clone() }
+}
+
 const COLUMNS: &[Column<Verified>] = &[
-    Column::text("TOPIC ID", |v| v.topic_id.clone()),
+    Column::text("TOPIC ID", topic_column),
     Column::number("PARTITION", |v| v.partition.to_string()),
     Column::number("START", |v| v.start_offset.to_string()),
     Column::number("END", |v| v.end_offset.to_string()),
@@ -256,7 +264,7 @@ fn find_metadata(dir: &Path) -> Result<Option<LogFiles>, Failure> {
     if !dir.is_dir() {
         return Ok(None);
     }
-    let (topic, partition) = (TopicId::from_bytes([0; 16]), PartitionId(0));
+    let (topic, partition) = (METADATA_ID, PartitionId(0));
     let segments = find_segments(&dir)?;
     Ok(Some(LogFiles { id: TopicPartition { topic, partition }, dir, segments }))
 }
@@ -563,6 +571,9 @@ mod tests {
             verify_log(&log, &Floors { entries, clean: None }, None).expect("readable")
         };
         assert!(verified(4).damage.is_none());
+        assert_eq!(topic_column(&verified(4)), "metadata", "people read a name");
+        let json = serde_json::to_value(verified(4)).expect("plain fields");
+        assert_eq!(json["topic_id"], "00000000-0000-0000-0000-000000000000");
         let path = dir.join(format!("{:020}.log", 2));
         let mut bytes = fs::read(&path).expect("read");
         *bytes.last_mut().expect("not empty") ^= 1;
