@@ -70,7 +70,7 @@ pub enum ReadError {
 impl From<StorageError> for ReadError {
     fn from(error: StorageError) -> ReadError {
         // A file that the view knows and the disk does not was removed meanwhile.
-        if error.is_not_found() { ReadError::Stale } else { ReadError::Storage(error) }
+        if error.is_gone() { ReadError::Stale } else { ReadError::Storage(error) }
     }
 }
 

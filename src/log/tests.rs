@@ -135,6 +135,29 @@ fn a_full_disk_is_a_state() {
     assert_eq!(read_all(&log.view()).len() as u64, log.size_bytes());
 }
 
+/// Bad inputs row 86: the name of a closed segment may be another file's by the time it is read.
+#[test]
+fn a_reader_of_a_segment_whose_name_is_another_files_takes_a_new_view() {
+    use crate::storage::file::FileDisk;
+    let directory = tempfile::tempdir().expect("a directory");
+    let disk = Arc::new(FileDisk::with_open_max(1));
+    let dir = directory.path().join("log");
+    let mut log = Log::create(disk.clone(), dir.clone(), config());
+    append(&mut log, 1, 100);
+    sync(&mut log);
+    let view = log.view();
+    let others: Vec<_> = (0..3)
+        .map(|number| disk.create(&directory.path().join(number.to_string())).expect("new"))
+        .collect();
+    let segment = dir.join(format!("{:020}.log", 0));
+    std::fs::rename(&segment, directory.path().join("away")).expect("renamed");
+    std::fs::write(&segment, b"another").expect("written");
+    let range = view.read(Offset(0), view.end(), 1_000);
+    let read = range.and_then(|range| range.copy());
+    assert!(matches!(read, Err(ReadError::Stale)), "{read:?}");
+    drop(others);
+}
+
 /// Bad inputs row 85: a failed sync is final, leaves a marker, and the next start writes again what
 /// the page cache may only pretend to have written.
 #[test]

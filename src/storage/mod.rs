@@ -82,6 +82,12 @@ impl StorageError {
     pub fn is_not_found(&self) -> bool {
         self.source.kind() == io::ErrorKind::NotFound
     }
+
+    /// Whether a file that was there does not exist any more, or its name is another's.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        self.is_not_found() || self.source.kind() == io::ErrorKind::StaleNetworkFileHandle
+    }
 }
 
 /// How a file is opened.
