@@ -2,7 +2,10 @@
 //! `std::fs`. Knows nothing of what the bytes mean nor when a sync is due.
 
 use super::handles::{Handle, Handles};
-use super::{Access, Disk, DiskFile, Entry, Operation, Space, StorageError, Synced, directory_of};
+use super::{
+    Access, Disk, DiskFile, Entry, Operation, Space, StorageError, Synced, directory_of,
+    replace_unsynced,
+};
 use rustix::fs::{self as sys, Advice, AtFlags, CWD, Gid, Mode, OFlags, Uid};
 use rustix::io::{Errno, ReadWriteFlags};
 use std::io::{self, IoSlice, IoSliceMut};
@@ -37,6 +40,11 @@ impl FileDisk {
     #[must_use]
     pub fn new(root: &Path) -> FileDisk {
         FileDisk { owner: Owner::to_keep(root), ..FileDisk::default() }
+    }
+
+    #[cfg(test)]
+    pub(super) fn handles(&self) -> &Handles {
+        &self.handles
     }
 
     /// At most about this many files stay open.
@@ -97,9 +105,7 @@ fn uninterrupted<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Err
 impl FileDisk {
     fn open_with(&self, path: &Path, flags: OFlags) -> Result<Arc<dyn DiskFile>, StorageError> {
         let flags = flags | OFlags::CLOEXEC | self.follow();
-        let mode = Mode::RUSR | Mode::WUSR;
-        let descriptor = uninterrupted(|| sys::open(path, flags, mode))
-            .map_err(|error| failed(Operation::Open, path, error))?;
+        let descriptor = self.open_descriptor(path, flags)?;
         if let Some(owner) = self.owner.filter(|_| flags.contains(OFlags::CREATE)) {
             owner.take(&descriptor).map_err(|error| failed(Operation::Open, path, error))?;
         }
@@ -108,6 +114,17 @@ impl FileDisk {
             .take(path.to_path_buf(), flags, descriptor)
             .map_err(|error| failed(Operation::Open, path, error))?;
         Ok(Arc::new(OpenFile(handle)))
+    }
+
+    fn open_descriptor(&self, path: &Path, flags: OFlags) -> Result<OwnedFd, StorageError> {
+        let mode = Mode::RUSR | Mode::WUSR;
+        let open = || Ok(uninterrupted(|| sys::open(path, flags, mode))?);
+        self.handles.with_room(open).map_err(|error| failed(Operation::Open, path, error))
+    }
+
+    fn open_dir(&self, path: &Path) -> Result<OwnedFd, StorageError> {
+        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        self.open_descriptor(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC)
     }
 
     /// In somebody else's directory a symbolic link could lead root anywhere.
@@ -163,16 +180,12 @@ impl Disk for FileDisk {
     }
 
     fn sync_dir(&self, path: &Path) -> Result<Synced, StorageError> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-        let directory = uninterrupted(|| sys::open(path, flags, Mode::empty()))
-            .map_err(|error| failed(Operation::Open, path, error))?;
-        sys::fsync(&directory).map_err(|error| failed(Operation::Sync, path, error))?;
-        Ok(Synced::by_disk())
+        sync_open_dir(&self.open_dir(path)?, path)
     }
 
     fn list(&self, path: &Path) -> Result<Vec<Entry>, StorageError> {
-        read_directory(path).map_err(|error| failed(Operation::Directory, path, error))
+        let entries = self.handles.with_room(|| std::fs::read_dir(path)).and_then(read_directory);
+        entries.map_err(|error| failed(Operation::Directory, path, error))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<(), StorageError> {
@@ -184,7 +197,16 @@ impl Disk for FileDisk {
     }
 
     fn remove_dir_all(&self, path: &Path) -> Result<(), StorageError> {
-        std::fs::remove_dir_all(path).map_err(|error| failed(Operation::Directory, path, error))
+        let removed = self.handles.with_room(|| std::fs::remove_dir_all(path));
+        removed.map_err(|error| failed(Operation::Directory, path, error))
+    }
+
+    /// Has the directory open before anything is changed, so that a want of descriptors is not met
+    /// when the file has its new name and nobody knows for how long.
+    fn replace(&self, path: &Path, content: &[u8]) -> Result<Synced, StorageError> {
+        let directory = self.open_dir(directory_of(path))?;
+        replace_unsynced(self, path, content)?;
+        sync_open_dir(&directory, directory_of(path))
     }
 
     fn space(&self, path: &Path) -> Result<Space, StorageError> {
@@ -201,9 +223,14 @@ impl Disk for FileDisk {
     }
 }
 
-fn read_directory(path: &Path) -> io::Result<Vec<Entry>> {
+fn sync_open_dir(directory: &OwnedFd, path: &Path) -> Result<Synced, StorageError> {
+    sys::fsync(directory).map_err(|error| failed(Operation::Sync, path, error))?;
+    Ok(Synced::by_disk())
+}
+
+fn read_directory(listed: std::fs::ReadDir) -> io::Result<Vec<Entry>> {
     let mut entries = Vec::new();
-    for entry in std::fs::read_dir(path)? {
+    for entry in listed {
         let entry = entry?;
         let status = match entry.metadata() {
             // Removed while the directory was read.

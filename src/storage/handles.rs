@@ -1,10 +1,12 @@
 //! A bound on open files. A log keeps a file for every segment it has, and there may be far more of
 //! them than a process may have open: the descriptor behind a file is closed when it was not used
-//! for long and opened again when it is needed. Knows nothing of what is read and written.
+//! for long, or when there is none left for another, and opened again when it is needed. Knows
+//! nothing of what is read and written.
 //!
 //! A file with bytes that are not synced keeps its descriptor: the kernel reports a failed
 //! writeback to those who had the file open then, and nobody else may ever learn of it.
 
+use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
@@ -13,6 +15,8 @@ use arc_swap::ArcSwapOption;
 use rustix::fs::{self as sys, Mode, OFlags};
 use rustix::io::Errno;
 use std::path::PathBuf;
+
+use super::is_out_of_descriptors;
 
 /// Files that are closed at once, as a part of those that are open: one in so many.
 const CLOSED_AT_ONCE: usize = 4;
@@ -85,6 +89,18 @@ impl Handles {
         Ok(handle)
     }
 
+    /// Makes a call that takes a descriptor. If there is none, files that are idle give theirs up
+    /// and the call is made once more.
+    pub(super) fn with_room<T>(&self, mut open: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+        match open() {
+            Err(error) if is_out_of_descriptors(&error) => {
+                self.close_some();
+                open()
+            }
+            other => other,
+        }
+    }
+
     fn note_open(&self, handle: &Handle) {
         handle.used.store(self.clock.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
         if self.open.fetch_add(1, Ordering::Relaxed) >= self.open_max {
@@ -111,7 +127,7 @@ impl Handles {
 
 impl Handle {
     /// The descriptor; stays valid while it is held.
-    pub(super) fn descriptor(&self) -> Result<Arc<OwnedFd>, Errno> {
+    pub(super) fn descriptor(&self) -> io::Result<Arc<OwnedFd>> {
         let now = self.handles.clock.load(Ordering::Relaxed);
         if self.used.load(Ordering::Relaxed) != now {
             self.used.store(now, Ordering::Relaxed);
@@ -166,17 +182,11 @@ impl Handle {
         }
     }
 
-    fn open_again(&self) -> Result<Arc<OwnedFd>, Errno> {
-        let open = || sys::open(&self.path, self.flags, Mode::empty());
-        let descriptor = match open() {
-            Err(Errno::MFILE | Errno::NFILE) => {
-                self.handles.close_some();
-                open()?
-            }
-            other => other?,
-        };
+    fn open_again(&self) -> io::Result<Arc<OwnedFd>> {
+        let open = || Ok(sys::open(&self.path, self.flags, Mode::empty())?);
+        let descriptor = self.handles.with_room(open)?;
         if identity(&descriptor)? != self.identity {
-            return Err(Errno::STALE);
+            return Err(Errno::STALE.into());
         }
         let descriptor = Arc::new(descriptor);
         let opened = Some(Arc::clone(&descriptor));
@@ -270,6 +280,31 @@ mod tests {
         let last = disk.open(&path(0), Access::Read).expect("opened");
         assert!(open_below(directory.path()) < 10);
         drop(last);
+    }
+
+    /// Idle files make room for others, and a call that finds none all the same is not made again.
+    #[test]
+    fn without_a_descriptor_idle_files_give_theirs_up_and_the_call_is_made_once_more() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let disk = FileDisk::with_open_max(1_000);
+        let path = |number: u8| directory.path().join(number.to_string());
+        let files: Vec<_> = (0..8).map(|number| written(&disk, &path(number), &[number])).collect();
+        let mut calls = 0;
+        let mut open = |most: usize| {
+            calls = 0;
+            disk.handles().with_room(|| {
+                calls += 1;
+                if open_below(directory.path()) < most { Ok(()) } else { Err(Errno::MFILE.into()) }
+            })
+        };
+        let error = open(8).expect_err("all of them have bytes that are not synced");
+        assert!(is_out_of_descriptors(&error));
+        files.iter().for_each(|file| _ = file.sync().expect("synced"));
+        open(8).expect("two have been closed");
+        open(1).expect_err("once is enough");
+        assert_eq!(calls, 2);
+        let mut byte = [0];
+        assert_eq!(files[0].read_at(0, &mut byte).expect("it is opened again"), 1);
     }
 
     fn handle(directory: &Path, name: &str, open_max: usize) -> Arc<Handle> {

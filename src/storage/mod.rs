@@ -23,6 +23,8 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::io::Errno;
+
 /// Proof that a sync of a file returned success. Only [`DiskFile::sync`] makes one (through
 /// [`Synced::by_disk`], which nothing outside `storage` can call).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,6 +90,18 @@ impl StorageError {
     pub fn is_gone(&self) -> bool {
         self.is_not_found() || self.source.kind() == io::ErrorKind::StaleNetworkFileHandle
     }
+
+    /// Whether something could not be opened because this process, or the system, has as many
+    /// files open as it may. It passes, and what was to be opened is as it was.
+    #[must_use]
+    pub fn is_out_of_descriptors(&self) -> bool {
+        is_out_of_descriptors(&self.source)
+    }
+}
+
+/// Only calls that open something fail in this way.
+fn is_out_of_descriptors(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
 }
 
 /// How a file is opened.
@@ -203,18 +217,27 @@ pub trait Disk: Send + Sync + fmt::Debug {
     /// Replaces a small file atomically: after a crash it holds the old or the new content.
     ///
     /// # Errors
-    /// When any step fails; a failed sync is final.
+    /// When any step fails; a failed sync is final. Without a descriptor nothing is replaced.
     fn replace(&self, path: &Path, content: &[u8]) -> Result<Synced, StorageError> {
-        let temporary = temporary_of(path);
-        if self.exists(&temporary)? {
-            self.remove(&temporary)?;
-        }
-        let file = self.create(&temporary)?;
-        file.write_at(0, &mut [IoSlice::new(content)])?;
-        file.sync()?;
-        self.rename(&temporary, path)?;
+        replace_unsynced(self, path, content)?;
         self.sync_dir(directory_of(path))
     }
+}
+
+/// All of [`Disk::replace`] but that the new name is durable.
+fn replace_unsynced(
+    disk: &(impl Disk + ?Sized),
+    path: &Path,
+    content: &[u8],
+) -> Result<(), StorageError> {
+    let temporary = temporary_of(path);
+    if disk.exists(&temporary)? {
+        disk.remove(&temporary)?;
+    }
+    let file = disk.create(&temporary)?;
+    file.write_at(0, &mut [IoSlice::new(content)])?;
+    file.sync()?;
+    disk.rename(&temporary, path)
 }
 
 /// An open file. Positions are explicit, so one handle serves readers and the writer alike.
