@@ -44,13 +44,16 @@ pub fn of_append(refusal: &AppendRefusal, topic: &str, partition: i32) -> Error 
         AppendRefusal::Fenced { .. } => ErrorCode::InvalidProducerEpoch,
         AppendRefusal::InvalidProducer(_) => ErrorCode::InvalidRecord,
         AppendRefusal::DiskFull(_) => ErrorCode::DiskFull,
-        AppendRefusal::Overloaded { .. } => ErrorCode::Overloaded,
+        AppendRefusal::Overloaded { .. } | AppendRefusal::NoDescriptors(_) => ErrorCode::Overloaded,
         AppendRefusal::Offline(_) => ErrorCode::StorageError,
         AppendRefusal::Damaged(_) => ErrorCode::Corruption,
         AppendRefusal::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
         AppendRefusal::ShuttingDown => ErrorCode::ShuttingDown,
     };
     let advice = match refusal {
+        AppendRefusal::NoDescriptors(_) => {
+            "; try again, and raise the broker's limit of open files (LimitNOFILE, ulimit -n)"
+        }
         AppendRefusal::Offline(_) => "; check the disk, then restart the broker",
         AppendRefusal::Damaged(_) => "; `rivvend inspect verify` shows the extent",
         _ => "",

@@ -44,6 +44,9 @@ pub enum AppendError {
     /// The disk is full. Nothing is left of the batches; trying again later is right.
     #[error("disk full: {0}")]
     Full(#[source] StorageError),
+    /// No more files can be open now. Nothing was changed; trying again later is right.
+    #[error("no more files can be open: {0}")]
+    NoDescriptors(#[source] StorageError),
     /// The disk failed, now or earlier; the log is poisoned.
     #[error("the log is offline after a disk failure: {0}")]
     Poisoned(String),
@@ -218,7 +221,8 @@ impl Log {
                     Err(error) => Err(self.poison(error)),
                 }
             }
-            Err(error) => Err(self.poison(error)),
+            // A file that was closed for a while is opened before anything is written.
+            Err(error) => Err(self.refuse(error)),
         }
     }
 
@@ -333,7 +337,7 @@ impl Log {
         let file = match created {
             Ok(file) => file,
             Err(error) if error.is_full() => return Err(AppendError::Full(error)),
-            Err(error) => return Err(self.poison(error)),
+            Err(error) => return Err(self.refuse(error)),
         };
         let witness = Arc::new(Witness::new(self.config.gaps));
         let segment = Segment::created(self.disk.clone(), path, base, file.clone(), witness);
@@ -368,7 +372,16 @@ impl Log {
                 self.damage = Some(Arc::new(damage.clone()));
                 Err(AppendError::Damaged(damage))
             }
-            Err(error) => Err(self.poison(error)),
+            Err(error) => Err(self.refuse(error)),
+        }
+    }
+
+    /// Refuses what failed before it had changed anything. Where only a descriptor was wanting the
+    /// log serves on; any other failure takes it offline.
+    pub(super) fn refuse(&mut self, error: StorageError) -> AppendError {
+        match error.is_out_of_descriptors() {
+            true => AppendError::NoDescriptors(error),
+            false => self.poison(error),
         }
     }
 

@@ -193,8 +193,9 @@ impl Frontier {
     /// claims from before a lowering are dropped.
     ///
     /// # Errors
-    /// When the journal can not be written. After [`StorageError::is_full`] the next call, even one
-    /// without claims, tries these again; the logs themselves lose nothing by it.
+    /// When the journal can not be written. After [`StorageError::is_full`] and
+    /// [`StorageError::is_out_of_descriptors`] the next call, even one without claims, tries these
+    /// again; the logs themselves lose nothing by it.
     pub fn record(&mut self, claims: &[Claim]) -> Result<(), StorageError> {
         self.usable(Operation::Write)?;
         for claim in claims {
@@ -265,9 +266,11 @@ impl Frontier {
         if records.is_empty() {
             return Ok(());
         }
-        // A record written in part is overwritten by the next one: `len` has not moved.
+        // A record written in part is overwritten by the next one: `len` has not moved. Without a
+        // descriptor nothing was written at all.
         let written = self.file.write_at(self.len, &mut [IoSlice::new(records)]);
-        written.inspect_err(|error| self.failed |= !error.is_full())?;
+        let passes = |error: &StorageError| error.is_full() || error.is_out_of_descriptors();
+        written.inspect_err(|error| self.failed |= !passes(error))?;
         self.len += records.len() as u64;
         Ok(())
     }

@@ -269,7 +269,7 @@ impl Log {
         let saved = save_log_start(self.disk.as_ref(), &self.dir, start);
         match saved {
             Err(error) if error.is_full() => Err(AppendError::Full(error).into()),
-            Err(error) => Err(self.poison(error).into()),
+            Err(error) => Err(self.refuse(error).into()),
             Ok(()) => Ok(()),
         }
     }
@@ -286,9 +286,9 @@ impl Log {
             return Ok(true);
         }
         let newest = producers::newest_snapshot(self.disk.as_ref(), &self.dir);
-        if newest.map_err(|error| self.poison(error))?.is_some_and(|at| at >= first) {
+        if newest.map_err(|error| self.refuse(error))?.is_some_and(|at| at >= first) {
             // A process that was killed may not have made its name durable.
-            self.disk.sync_dir(&self.dir).map_err(|error| self.poison(error))?;
+            self.disk.sync_dir(&self.dir).map_err(|error| self.refuse(error))?;
             return Ok(true);
         }
         if self.pending.after.snapshot.is_none() && self.pending.due.snapshot.is_none() {

@@ -11,7 +11,7 @@ use super::sidecar::Flush;
 use super::upkeep::{Cache, Chores};
 use super::{Log, LogId};
 use crate::planted::{self, Bug};
-use crate::storage::{Disk, DiskFile, StorageError, Synced};
+use crate::storage::{Disk, DiskFile, StorageError, Synced, patiently};
 use crate::types::{Durability, Offset};
 
 /// In `os` durability a background sync is due after this much.
@@ -105,7 +105,10 @@ impl SyncJob {
 
     /// Does the work. Blocks for as long as the disk takes.
     pub fn run(self) -> SyncDone {
-        SyncDone { log: self.log, up_to: self.up_to, result: self.sync() }
+        // Where something could not even be opened no sync has failed, so nothing is lost by
+        // beginning anew; a sync that did fail is never tried again.
+        let result = patiently(|| self.sync(), StorageError::is_out_of_descriptors);
+        SyncDone { log: self.log, up_to: self.up_to, result }
     }
 
     fn sync(&self) -> Result<Synced, StorageError> {

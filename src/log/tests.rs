@@ -135,6 +135,41 @@ fn a_full_disk_is_a_state() {
     assert_eq!(read_all(&log.view()).len() as u64, log.size_bytes());
 }
 
+/// Bad inputs row 86: a segment that can not be created for want of descriptors is refused, and
+/// nothing is lost or offline by it.
+#[test]
+fn a_want_of_descriptors_is_a_state() {
+    use crate::storage::memory::{Fault, FaultKind};
+    let disk = MemoryDisk::new();
+    let mut log = empty(&disk);
+    let refused = |log: &mut Log| {
+        let end = log.end();
+        disk.inject(Fault::once(FaultKind::NoDescriptor, ".log"));
+        let filling = batch(end.offset, 1, config().segment_bytes as usize, 1);
+        let refused = log.append(&[filling], now());
+        assert!(matches!(refused, Err(AppendError::NoDescriptors(_))), "{refused:?}");
+        assert_eq!((log.end(), log.is_poisoned().is_some()), (end, false));
+    };
+    refused(&mut log);
+    append(&mut log, 1, 100);
+    refused(&mut log);
+    append(&mut log, 1, 100);
+    sync(&mut log);
+    disk.inject(Fault::once(FaultKind::NoDescriptor, "log-start"));
+    let kept = log.advance_start(Offset(1));
+    assert!(matches!(kept, Err(ChangeError::Refused(AppendError::NoDescriptors(_)))), "{kept:?}");
+    assert_eq!((log.start_offset(), log.is_poisoned().is_some()), (Offset(0), false));
+    log.advance_start(Offset(1)).expect("it can be now");
+    assert_eq!(read_all(&log.view()).len() as u64 * 2, log.size_bytes());
+    // Not even the first sync of a log fails: what it opens besides can be waited for.
+    let disk = MemoryDisk::new();
+    let mut log = empty(&disk);
+    append(&mut log, 1, 100);
+    disk.inject(Fault { times: 2, ..Fault::once(FaultKind::NoDescriptor, "leader-epochs") });
+    assert_eq!(sync(&mut log).up_to(), log.end_offset());
+    assert_eq!(disk.faults_struck(), 2);
+}
+
 /// Bad inputs row 86: the name of a closed segment may be another file's by the time it is read.
 #[test]
 fn a_reader_of_a_segment_whose_name_is_another_files_takes_a_new_view() {

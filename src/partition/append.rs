@@ -60,6 +60,9 @@ pub enum AppendRefusal {
     /// The file system has no room.
     #[error("disk full: {0}")]
     DiskFull(Arc<str>),
+    /// As many files are open as may be.
+    #[error("no more files can be open: {0}")]
+    NoDescriptors(Arc<str>),
     /// The bound on bytes that are not durable yet is reached.
     #[error("{pending} bytes of this partition wait for the disk, {limit} may")]
     Overloaded {
@@ -265,6 +268,9 @@ impl Partition {
         self.staged_end = self.log.end_offset();
         let refusal = match error {
             AppendError::Full(error) => AppendRefusal::DiskFull(error.to_string().into()),
+            AppendError::NoDescriptors(error) => {
+                AppendRefusal::NoDescriptors(error.to_string().into())
+            }
             AppendError::Damaged(damage) => AppendRefusal::Damaged(damage.to_string().into()),
             AppendError::Poisoned(reason) => self.go_offline(reason),
             AppendError::ReadOnly | AppendError::OutOfPlace(_) => {

@@ -203,6 +203,9 @@ impl Partition {
             ChangeError::Refused(AppendError::Full(error)) => {
                 AppendRefusal::DiskFull(error.to_string().into())
             }
+            ChangeError::Refused(AppendError::NoDescriptors(error)) => {
+                AppendRefusal::NoDescriptors(error.to_string().into())
+            }
             ChangeError::Refused(AppendError::Poisoned(reason)) => self.go_offline(reason),
             other => AppendRefusal::Damaged(other.to_string().into()),
         }

@@ -124,7 +124,7 @@ error_codes! {
     UnexpectedOffset = 1003, "UNEXPECTED_OFFSET", false;
     /// Protected mode refuses connections from other machines.
     ProtectedMode = 1004, "PROTECTED_MODE", false;
-    /// A bound on pending work is reached.
+    /// A bound on pending work or on open files is reached.
     Overloaded = 1005, "OVERLOADED", true;
     /// The data directory is open for reading only.
     ReadOnly = 1006, "READ_ONLY", false;

@@ -13,9 +13,11 @@ use uuid::Uuid;
 
 use super::error::QuorumError;
 use crate::log::frontier::{self, Claim, Frontier, FrontierEntry, FrontierLowered, FrontierState};
-use crate::log::{Known, KnownFrontier, Log, LogConfig, OpenError, OpenMode, ReadError, Recovery};
+use crate::log::{
+    AppendError, Known, KnownFrontier, Log, LogConfig, OpenError, OpenMode, ReadError, Recovery,
+};
 use crate::record::{Batches, CheckedBatch, StampedBatch};
-use crate::storage::Disk;
+use crate::storage::{Disk, patiently};
 use crate::time::Now;
 use crate::types::{Durability, Millis, Offset, PartitionId, TopicId, TopicPartition};
 
@@ -77,7 +79,9 @@ impl Journal {
         at: Millis,
     ) -> Result<(), QuorumError> {
         let now = Now { wall: at, monotonic_ms: 0 };
-        self.log.append(batches, now).map_err(offline)?;
+        // Here is nobody who could be told to come again.
+        let wants = |error: &AppendError| matches!(error, AppendError::NoDescriptors(_));
+        patiently(|| self.log.append(batches, now), wants).map_err(offline)?;
         let job = self.log.begin_sync().expect("something was appended and no sync is under way");
         let settled = self.log.finish_sync(job.run()).map_err(offline)?;
         assert_eq!(settled.up_to(), self.end(), "the sync covers what was appended");
@@ -152,7 +156,7 @@ impl Journal {
         match self.writable().record(&[claim]) {
             Ok(()) => self.unsynced = true,
             // The next claim says it again.
-            Err(error) if error.is_full() => {}
+            Err(error) if error.is_full() || error.is_out_of_descriptors() => {}
             Err(error) => return Err(error.into()),
         }
         Ok(())

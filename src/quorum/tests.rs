@@ -70,6 +70,20 @@ fn run<F: Future>(future: F) -> F::Output {
     runtime.enable_all().build().expect("a runtime").block_on(future)
 }
 
+/// Bad input 86: metadata that need a descriptor wait for one.
+#[test]
+fn a_want_of_descriptors_that_passes_ends_nothing() {
+    run(async {
+        let disk = MemoryDisk::new();
+        disk.inject(Fault { times: 3, ..Fault::once(FaultKind::NoDescriptor, "/log/0000") });
+        let quorum = RaftQuorum::start(options(&disk, Presence::MayBeNew), NOW).await;
+        let quorum = quorum.expect("a new cluster");
+        quorum.propose(NOW, register(1)).await.expect("registered");
+        assert_eq!(disk.faults_struck(), 3);
+        quorum.shutdown().await.expect("a clean stop");
+    });
+}
+
 #[test]
 fn a_sole_voter_leads_at_once_and_what_it_promises_is_in_its_image() {
     run(async {

@@ -22,8 +22,13 @@ use std::io::{self, IoSlice};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::io::Errno;
+
+/// How often something is tried again for which no file could be opened, and how long after.
+const RETRIES_MAX: usize = 100;
+const RETRY_PAUSE: Duration = Duration::from_millis(50);
 
 /// Proof that a sync of a file returned success. Only [`DiskFile::sync`] makes one (through
 /// [`Synced::by_disk`], which nothing outside `storage` can call).
@@ -97,6 +102,24 @@ impl StorageError {
     pub fn is_out_of_descriptors(&self) -> bool {
         is_out_of_descriptors(&self.source)
     }
+}
+
+/// Makes a call again that fails for want of descriptors, which passes, until some seconds are
+/// over. For threads that wait for disks anyway.
+///
+/// # Errors
+/// When the call fails for another reason, or still.
+pub fn patiently<T, E>(
+    mut call: impl FnMut() -> Result<T, E>,
+    is_out_of_descriptors: impl Fn(&E) -> bool,
+) -> Result<T, E> {
+    for _ in 0..RETRIES_MAX {
+        match call() {
+            Err(error) if is_out_of_descriptors(&error) => std::thread::sleep(RETRY_PAUSE),
+            other => return other,
+        }
+    }
+    call()
 }
 
 /// Only calls that open something fail in this way.

@@ -10,7 +10,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use rivvend::client::{Client, ClientOptions, Target};
-use rustix::process::{Pid, Signal};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit};
 
 /// How long anything may take before a test gives up on it.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
@@ -197,8 +197,27 @@ impl Broker {
 
     /// How many descriptors it has open.
     pub(super) fn descriptors(&self) -> usize {
-        let all = std::fs::read_dir(format!("/proc/{}/fd", self.pid()));
-        all.expect("it runs").count()
+        self.descriptor_numbers().len()
+    }
+
+    /// Which descriptors it has open, in order.
+    pub(super) fn descriptor_numbers(&self) -> Vec<u64> {
+        let all = std::fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("it runs");
+        let number = |entry: std::io::Result<std::fs::DirEntry>| {
+            let name = entry.expect("an entry").file_name();
+            name.to_str().and_then(|name| name.parse().ok()).expect("a number")
+        };
+        let mut numbers: Vec<u64> = all.map(number).collect();
+        numbers.sort_unstable();
+        numbers
+    }
+
+    /// Lets it open nothing that would get this number or a higher one, or as much as it may.
+    pub(super) fn limit_descriptors(&self, limit: Option<u64>) {
+        let pid = Pid::from_raw(self.child.id() as i32);
+        let maximum = getrlimit(Resource::Nofile).maximum;
+        let limits = Rlimit { current: limit.or(maximum), maximum };
+        prlimit(pid, Resource::Nofile, limits).expect("our own child takes limits");
     }
 
     /// Resident memory in bytes: now, and at most so far.

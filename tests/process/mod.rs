@@ -9,6 +9,7 @@ mod batches;
 mod bench;
 mod broker;
 mod corruption;
+mod descriptors;
 mod disk_full;
 mod faults;
 mod frames;

@@ -47,10 +47,16 @@ impl Wire {
 
     /// A connection that speaks the protocol.
     pub(super) fn connect(address: SocketAddr) -> Wire {
+        Wire::admitted(address).expect("a greeting")
+    }
+
+    /// The same, if the broker takes it.
+    pub(super) fn admitted(address: SocketAddr) -> Option<Wire> {
         let mut wire = Wire::raw(address);
         wire.send(&Preface::OWN.encode());
-        assert_eq!(wire.frame().expect("a greeting").kind, Kind::Hello);
-        wire
+        let greeting = wire.frame()?;
+        assert_eq!(greeting.kind, Kind::Hello);
+        Some(wire)
     }
 
     /// Sends; a peer that has closed already is no failure.

@@ -27,6 +27,8 @@ pub enum FaultKind {
     StaleRead,
     /// Creating a file fails with ENOSPC.
     CreateFails,
+    /// Creating a file fails with EMFILE.
+    NoDescriptor,
     /// A rename fails with EIO and changes nothing.
     RenameFails,
 }
@@ -85,7 +87,7 @@ impl FaultKind {
             FaultKind::SyncFails | FaultKind::SyncLies => Moment::Sync,
             FaultKind::DirectorySyncFails | FaultKind::DirectorySyncLies => Moment::DirectorySync,
             FaultKind::ReadFails | FaultKind::StaleRead => Moment::Read,
-            FaultKind::CreateFails => Moment::Create,
+            FaultKind::CreateFails | FaultKind::NoDescriptor => Moment::Create,
             FaultKind::RenameFails => Moment::Rename,
         }
     }

@@ -20,8 +20,10 @@ impl State {
             return Err(refused(Operation::Open, path, Errno::EXIST));
         }
         let number = self.begin(Action::Create, Operation::Open, path)?;
-        if self.faults.strike(Moment::Create, &text(path)).is_some() {
-            return Err(refused(Operation::Open, path, Errno::NOSPC));
+        if let Some(fault) = self.faults.strike(Moment::Create, &text(path)) {
+            let is_full = fault == FaultKind::CreateFails;
+            let error = if is_full { Errno::NOSPC } else { Errno::MFILE };
+            return Err(refused(Operation::Open, path, error));
         }
         let node = self.add(directory, name, Node::File(Content::default()), number);
         self.finish(Operation::Open, path)?;
