@@ -11,10 +11,14 @@ fn sample() -> u64 {
 }
 
 fn holds(scenario: impl Fn(&mut World) -> Result<(), Over>) {
+    holds_in(sample(), scenario);
+}
+
+/// Checks one crash in `sample`.
+fn holds_in(sample: u64, scenario: impl Fn(&mut World) -> Result<(), Over>) {
     // A node that has started is not part of any scenario.
     let started = MemoryDisk::new();
     drop(World::new(&started).expect("sound disk"));
-    let sample = sample();
     let mut crash = 0;
     let coverage = Enumeration::starting_from(&started).random_crashes(2).run(
         |disk| {
@@ -58,15 +62,18 @@ fn appending_rolling_and_syncing_survive_every_crash() {
     });
 }
 
-/// So many disks may be left behind here that trying them takes half a minute.
+/// Every crash is checked, up to the end of the sync. Of the side files, which come after it, each
+/// segment reads its own: those of two make fifteen thousand disks and prove no more than those of
+/// one, which others see to.
 #[test]
-#[ignore = "slow"]
 fn two_rolls_in_one_group_survive_every_crash() {
-    holds(|world| {
+    holds_in(1, |world| {
+        world.append(1, 1, 40)?;
+        world.sync_alone()?;
         world.append(1, 1, 340)?;
         world.append(1, 1, 340)?;
         world.append(1, 1, 340)?;
-        world.sync()
+        world.sync_alone()
     });
 }
 

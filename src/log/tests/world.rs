@@ -101,13 +101,19 @@ impl World {
     }
 
     pub(super) fn sync(&mut self) -> Result<(), Over> {
+        self.sync_alone()?;
+        if let Some(job) = self.log.begin_upkeep() {
+            self.log.finish_upkeep(job.run());
+        }
+        Ok(())
+    }
+
+    /// Without the upkeep that follows a sync.
+    pub(super) fn sync_alone(&mut self) -> Result<(), Over> {
         let Some(job) = self.log.begin_sync() else { return Ok(()) };
         let settled = self.log.finish_sync(job.run()).map_err(over)?;
         assert_eq!(settled.up_to(), self.log.end_offset());
         self.promise.must = self.promise.may.clone();
-        if let Some(job) = self.log.begin_upkeep() {
-            self.log.finish_upkeep(job.run());
-        }
         Ok(())
     }
 
