@@ -14,6 +14,8 @@ const COPY_BYTES_MAX: usize = 4 * 1024;
 const READ_BYTES: usize = 64 * 1024;
 /// Below this much room the next read gets new room.
 const READ_BYTES_MIN: usize = 4 * 1024;
+/// Room for the next frame is as much as the last one took, up to this.
+const EXPECTED_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Pieces that one vectored write takes.
 pub(super) const SLICES_MAX: usize = 64;
 
@@ -101,13 +103,18 @@ pub(super) struct Frame {
 #[derive(Debug, Default)]
 pub(super) struct Incoming {
     buffer: BytesMut,
+    /// Size of the last frame if it was large: the next one is probably as large, and with room for
+    /// all of it its beginning has not to be moved, and the memory of the last is used again if
+    /// nobody holds it any more.
+    expected_bytes: usize,
 }
 
 impl Incoming {
     /// Where the next read goes; there is always room.
     pub(super) fn room(&mut self) -> &mut BytesMut {
         if self.buffer.capacity() - self.buffer.len() < READ_BYTES_MIN {
-            self.buffer.reserve(READ_BYTES);
+            let expected = if self.buffer.is_empty() { self.expected_bytes } else { 0 };
+            self.buffer.reserve(expected.max(READ_BYTES));
         }
         &mut self.buffer
     }
@@ -127,6 +134,7 @@ impl Incoming {
             self.buffer.reserve(size - self.buffer.len());
             return Ok(None);
         }
+        self.expected_bytes = if size > READ_BYTES { size.min(EXPECTED_BYTES_MAX) } else { 0 };
         let mut header = self.buffer.split_to(size).freeze();
         let payload = header.split_off(FRAME_PREFIX_BYTES + fixed.header_bytes);
         header.advance(FRAME_PREFIX_BYTES);
@@ -186,5 +194,28 @@ mod tests {
                 .map(|(k, b)| (k, Bytes::from(b)));
             assert_eq!(frames, expected, "step {step}");
         }
+    }
+    #[test]
+    fn the_memory_of_a_large_frame_is_used_again_once_it_is_dropped() {
+        let payload = vec![7; 1 << 20];
+        let mut wire = BytesMut::new();
+        put_frame(&mut wire, Kind::Response, StreamId(3), &Response::default(), payload.len());
+        wire.extend_from_slice(&payload);
+        let mut incoming = Incoming::default();
+        let mut places = Vec::new();
+        for _ in 0..4 {
+            let mut left = &wire[..];
+            while !left.is_empty() {
+                let room = incoming.room();
+                let read = (room.capacity() - room.len()).min(left.len());
+                room.extend_from_slice(&left[..read]);
+                left = &left[read..];
+                if let Some(frame) = incoming.next_frame().expect("sound") {
+                    assert!(left.is_empty() && frame.payload[..] == payload[..]);
+                    places.push(frame.payload.as_ptr() as usize);
+                }
+            }
+        }
+        assert_eq!(places[2], places[3], "after the first the size is known");
     }
 }
