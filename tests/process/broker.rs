@@ -19,7 +19,14 @@ const LOG_LINES_MAX: usize = 20_000;
 
 /// A `rivvend` command without the environment's own settings.
 pub(super) fn rivvend() -> Command {
-    without_settings(Command::new(env!("CARGO_BIN_EXE_rivvend")))
+    without_settings(Command::new(binary()))
+}
+
+/// The binary of this build, or the one that `RIVVEN_TESTED_BINARY` names: what is released can be
+/// tested as it is.
+fn binary() -> PathBuf {
+    let named = std::env::var_os("RIVVEN_TESTED_BINARY").map(PathBuf::from);
+    named.unwrap_or_else(|| env!("CARGO_BIN_EXE_rivvend").into())
 }
 
 fn without_settings(mut command: Command) -> Command {
@@ -77,7 +84,7 @@ impl Setup {
                 // It becomes the broker, so the process id is the broker's.
                 let mut prlimit = without_settings(Command::new("prlimit"));
                 prlimit.arg(format!("--nofile={limit}:{limit}"));
-                prlimit.arg(env!("CARGO_BIN_EXE_rivvend"));
+                prlimit.arg(binary());
                 prlimit
             }
         };

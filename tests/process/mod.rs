@@ -4,6 +4,7 @@
 //!
 //! What needs root or a tool of the system is skipped with a printed reason, unless
 //! `RIVVEN_TESTS_ALL` is set, as `tests/run` does after it has installed what is missing.
+//! Tests the binary built with them, or another that `RIVVEN_TESTED_BINARY` names.
 
 mod batches;
 mod bench;
