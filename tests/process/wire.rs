@@ -94,6 +94,8 @@ impl Wire {
                 Ok(0) => return None,
                 Ok(read) => self.received.extend_from_slice(&room[..read]),
                 Err(error) if error.kind() == ErrorKind::ConnectionReset => return None,
+                // A read with a deadline is not begun again by the kernel after a signal.
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => panic!("neither a frame nor the end: {error}"),
             }
         }
