@@ -195,6 +195,7 @@ mod tests {
             assert_eq!(frames, expected, "step {step}");
         }
     }
+
     #[test]
     fn the_memory_of_a_large_frame_is_used_again_once_it_is_dropped() {
         let payload = vec![7; 1 << 20];
