@@ -389,6 +389,11 @@ impl Node {
         self.applied.notify(usize::MAX);
     }
 
+    /// Takes note of bytes that somebody wants to append, before it is asked whether he may.
+    pub fn expect_bytes(&self, bytes: usize) {
+        self.space.spend(bytes);
+    }
+
     fn writes(&self) -> Writes {
         if self.is_read_only() {
             return Writes::ReadOnly;

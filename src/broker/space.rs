@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use super::directory::Mode;
 use super::node::NodeOptions;
@@ -25,6 +25,8 @@ pub(super) struct DiskSpace {
     full: AtomicBool,
     free_bytes: AtomicU64,
     needed_bytes: AtomicU64,
+    /// Bytes that may be written before the next look: what lay above the mark at the last.
+    allowance_bytes: AtomicI64,
 }
 
 impl DiskSpace {
@@ -41,6 +43,7 @@ impl DiskSpace {
             full: AtomicBool::new(false),
             free_bytes: AtomicU64::new(0),
             needed_bytes: AtomicU64::new(0),
+            allowance_bytes: AtomicI64::new(0),
         };
         space.refresh()?;
         Ok(space)
@@ -63,26 +66,49 @@ impl DiskSpace {
         self.enter();
     }
 
+    /// Counts bytes that are about to be written. A quick disk is full between two looks by the
+    /// clock, so there is another when all is written that lay above the mark.
+    pub(super) fn spend(&self, bytes: usize) {
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        let left = self.allowance_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        if left >= bytes || self.full.load(Ordering::Relaxed) {
+            return;
+        }
+        if let Err(error) = self.look() {
+            tracing::warn!(%error, "the free space can not be told");
+        }
+    }
+
     /// Looks again; enters or leaves the state.
     ///
     /// # Errors
     /// When the system will not tell.
     pub(super) fn refresh(&self) -> Result<(), StorageError> {
-        let space = self.disk.space(&self.directory)?;
-        let low_water = self.low_water_bytes.unwrap_or_else(|| low_water(space));
-        self.free_bytes.store(space.free_bytes, Ordering::Relaxed);
-        // Leaving asks for more than entering, or the state would flap, and for the ballast twice:
-        // making it must not take the room that is left.
-        let ballast = ballast_bytes(space);
-        let roomy = low_water + low_water / 8 + 2 * ballast;
-        self.needed_bytes.store(roomy, Ordering::Relaxed);
-        match (self.full.load(Ordering::Relaxed), space.free_bytes) {
-            (false, free) if free < low_water => self.enter(),
-            (true, free) if free >= roomy => self.leave(space),
-            (false, free) if free >= roomy => self.keep_ballast(ballast),
+        let space = self.look()?;
+        let is_roomy = space.free_bytes >= self.needed_bytes.load(Ordering::Relaxed);
+        match self.full.load(Ordering::Relaxed) {
+            true if is_roomy => self.leave(space),
+            false if is_roomy => self.keep_ballast(ballast_bytes(space)),
             _ => {}
         }
         Ok(())
+    }
+
+    /// Looks how much room there is; enters the state where it is too little.
+    fn look(&self) -> Result<Space, StorageError> {
+        let space = self.disk.space(&self.directory)?;
+        let low_water = self.low_water_bytes.unwrap_or_else(|| low_water(space));
+        // Leaving asks for more than entering, or the state would flap, and for the ballast twice:
+        // making it must not take the room that is left.
+        let roomy = low_water + low_water / 8 + 2 * ballast_bytes(space);
+        let above = space.free_bytes.saturating_sub(low_water);
+        self.free_bytes.store(space.free_bytes, Ordering::Relaxed);
+        self.needed_bytes.store(roomy, Ordering::Relaxed);
+        self.allowance_bytes.store(i64::try_from(above).unwrap_or(i64::MAX), Ordering::Relaxed);
+        if space.free_bytes < low_water {
+            self.enter();
+        }
+        Ok(space)
     }
 
     fn enter(&self) {
@@ -94,7 +120,8 @@ impl DiskSpace {
             needed_bytes = self.needed_bytes.load(Ordering::Relaxed),
             "disk full: new records are refused until there is room; reading and deleting go on"
         );
-        if let Err(error) = self.disk.remove(&self.directory.join(BALLAST))
+        if self.may_write
+            && let Err(error) = self.disk.remove(&self.directory.join(BALLAST))
             && !error.is_not_found()
         {
             tracing::warn!(%error, "the ballast could not be released");

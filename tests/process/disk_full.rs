@@ -89,7 +89,7 @@ fn take_room(path: &Path) {
     }
 }
 
-/// Bad input 83: refused before there is nothing left.
+/// Bad input 83: refused before there is nothing left, however quick the disk.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn below_the_low_water_mark_everything_but_writing_goes_on() {
     let Some(disk) = TestDisk::new(256 * MIB, EXT4) else { return };
@@ -100,12 +100,7 @@ async fn below_the_low_water_mark_everything_but_writing_goes_on() {
     create_topic(&client, TOPIC, 1, &[("segment.bytes", (8 * MIB).to_string())]).await;
     let (count, error) = fill(&client, 0).await;
     assert_says_full(&error);
-    let mut said = error.to_string();
-    if !said.contains("bytes free") {
-        // The disk was quicker than the look at its space; from then on the state is known.
-        let again = append(&client, TOPIC, 0, batch(&[&value(count)])).await;
-        said = again.expect_err("there is no room").to_string();
-    }
+    let said = error.to_string();
     assert!(said.contains("bytes free") && said.contains("needs"), "{said}");
     let metrics = client.metrics().await.expect("an answer");
     assert!(metrics.contains("\nrivven_disk_full 1\n"), "the alarm is raised: {metrics}");

@@ -20,6 +20,7 @@ pub(super) fn call(
     payload: Bytes,
     timeout: Duration,
 ) -> Pending {
+    node.expect_bytes(payload.len());
     let view = node.view();
     let plan = match produce::plan(request, payload, &view.context()) {
         Ok(plan) => plan,
