@@ -108,17 +108,19 @@ impl Housekeeper {
         Ok(())
     }
 
-    /// Writes what became durable into the journal, durably too. Without news there is no I/O.
-    pub(super) fn record(&self, claims: &[Claim]) -> Result<(), StorageError> {
+    /// Writes what became durable into the journal, durably too. Without news there is no I/O. The
+    /// claims are gathered while the journal is held: those of a topic must not arrive after it was
+    /// forgotten.
+    pub(super) fn record(&self, claims: impl FnOnce() -> Vec<Claim>) -> Result<(), StorageError> {
         let mut frontier = self.frontier();
         let Some(frontier) = frontier.as_mut() else { return Ok(()) };
-        frontier.record(claims)?;
+        frontier.record(&claims())?;
         frontier.sync()
     }
 
     /// The same while the node runs, where failing ends nothing and is said once: the next recovery
     /// takes longer, since it scans from where the journal ends.
-    fn keep_record(&self, claims: &[Claim]) {
+    fn keep_record(&self, claims: impl FnOnce() -> Vec<Claim>) {
         let recorded = self.record(claims);
         let was_behind = self.is_behind.swap(recorded.is_err(), Ordering::Relaxed);
         match recorded {
@@ -146,8 +148,10 @@ impl Housekeeper {
 
     /// Forgets the logs of a deleted topic.
     fn forget(&self, topic: TopicId) {
-        if let Some(frontier) = self.frontier().as_mut() {
-            frontier.forget(topic);
+        if let Some(frontier) = self.frontier().as_mut()
+            && let Err(error) = frontier.forget(topic)
+        {
+            tracing::debug!(%error, "the frontier journal still speaks of a deleted topic");
         }
     }
 
@@ -231,6 +235,7 @@ async fn remove_deleted(node: &Arc<Node>) -> Result<(), StorageError> {
 }
 
 /// Renames first, so that a crash in between leaves no half of a topic that could be taken for one.
+/// What the journal claims goes while the renamed directory still says why.
 fn remove_topic(node: &Node, topic: TopicId) -> Result<(), StorageError> {
     let disk = node.disk();
     let directory = topic_directory(node.data_dir(), topic);
@@ -240,11 +245,11 @@ fn remove_topic(node: &Node, topic: TopicId) -> Result<(), StorageError> {
         disk.rename(&directory, &doomed)?;
         disk.sync_dir(&parent)?;
     }
+    node.housekeeper().forget(topic);
     if disk.exists(&doomed)? {
         disk.remove_dir_all(&doomed)?;
         disk.sync_dir(&parent)?;
     }
-    node.housekeeper().forget(topic);
     Ok(())
 }
 
@@ -287,7 +292,7 @@ fn claims_of(node: &Node, shard: usize) -> Vec<Claim> {
 /// One round. What costs nothing in an idle node comes first: the journal has a date to keep.
 fn tidy_up(node: &Node, enforce_retention: bool) {
     node.shards().backlog().take();
-    node.housekeeper().keep_record(&all_claims(node));
+    node.housekeeper().keep_record(|| all_claims(node));
     if let Err(error) = node.space().refresh() {
         tracing::warn!(%error, "the free space can not be told");
     }

@@ -119,7 +119,7 @@ impl Node {
                 offset = torn.at.offset.0,
                 bytes = torn.bytes,
                 kept = torn.kept.as_ref().map(|path| tracing::field::display(path.display())),
-                "a tail that was never acknowledged was cut off: {}", torn.why
+                "a tail that is not known to be durable was cut off: {}", torn.why
             );
         }
         if let Some(damage) = &recovery.damage {

@@ -162,7 +162,7 @@ impl Node {
         }
         let (clean, claims): (BTreeMap<_, _>, Vec<_>) =
             clean.into_iter().map(|(id, (entry, claim))| ((id, entry), claim)).unzip();
-        self.housekeeper().record(&claims)?;
+        self.housekeeper().record(|| claims)?;
         self.housekeeper().finish(self.view().image().broker_epoch(), clean)
     }
 

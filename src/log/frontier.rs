@@ -18,7 +18,7 @@
 //! head  at  size                     record  at  size
 //!        0     4  magic RVFR                  0    16  topic id
 //!        4     2  version                    16     4  partition
-//!       60     4  CRC-32C of 0..60           20     4  flags: bit 0 lowered
+//!       60     4  CRC-32C of 0..60           20     4  flags: bit 0 lowered, bit 1 forgotten
 //!                                            24     8  base offset of the segment
 //!                                            32     8  end offset
 //!                                            40     8  position in the segment's file
@@ -26,7 +26,8 @@
 //!                                            60     4  CRC-32C of 0..60
 //! ```
 //!
-//! The last record of a log counts. 64 divides every sector size, so a record is never torn by a
+//! The last record of a log counts; after one that says `forgotten`, which is the last word on the
+//! log of a deleted topic, nothing is claimed any more. 64 divides every sector size, so a record is never torn by a
 //! disk that writes whole sectors. What was not yet synced may still be lost in any order when the
 //! power goes, so the first bad record normally is the end. But when any intact record, before or
 //! behind it, declares that place `synced`, then bytes have rotted that were once durable, and the
@@ -51,6 +52,7 @@ const VERSION: u16 = 1;
 const RECORD_BYTES: usize = 64;
 const CRC_AT: usize = 60;
 const LOWERED: u32 = 1;
+const FORGOTTEN: u32 = 2;
 
 /// How far a log is durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -257,9 +259,29 @@ impl Frontier {
         Ok(FrontierLowered { partition, end_offset: entry.end_offset, lowerings })
     }
 
-    /// Drops the logs of a deleted topic; the file follows when it is rewritten next.
-    pub fn forget(&mut self, topic: TopicId) {
-        self.logs.retain(|name, _| name.topic != topic);
+    /// Drops the logs of a deleted topic, durably, so that nobody misses their files.
+    ///
+    /// # Errors
+    /// When the journal can not be written or synced. The logs are dropped all the same: the file
+    /// follows when it is rewritten next.
+    pub fn forget(&mut self, topic: TopicId) -> Result<(), StorageError> {
+        let gone: Vec<_> = self.logs.keys().copied().filter(|log| log.topic == topic).collect();
+        let nowhere =
+            FrontierEntry { segment_base: Offset::ZERO, end_offset: Offset::ZERO, position: 0 };
+        let mut records = Vec::with_capacity(gone.len() * RECORD_BYTES);
+        for log in gone {
+            self.unwritten.remove(&log);
+            if self.logs.remove(&log).is_some_and(|known| known.entry.is_some()) {
+                records.extend_from_slice(&encode_record(log, &nowhere, FORGOTTEN, self.synced));
+            }
+        }
+        if records.is_empty() {
+            return Ok(());
+        }
+        self.usable(Operation::Write)?;
+        self.append(&records)?;
+        self.sync_file()?;
+        self.rewrite_if_grown()
     }
 
     fn append(&mut self, records: &[u8]) -> Result<(), StorageError> {
@@ -367,6 +389,7 @@ struct Record {
     partition: TopicPartition,
     entry: FrontierEntry,
     lowered: bool,
+    forgotten: bool,
     synced: u64,
 }
 
@@ -374,6 +397,7 @@ fn decode_record(block: &[u8; RECORD_BYTES]) -> Option<Record> {
     if !is_sealed(block) {
         return None;
     }
+    let flags = u32::from_be_bytes(field(block, 20));
     let record = Record {
         partition: TopicPartition {
             topic: TopicId::from_bytes(field(block, 0)),
@@ -384,7 +408,8 @@ fn decode_record(block: &[u8; RECORD_BYTES]) -> Option<Record> {
             end_offset: Offset(i64::from_be_bytes(field(block, 32))),
             position: u64::from_be_bytes(field(block, 40)),
         },
-        lowered: u32::from_be_bytes(field(block, 20)) & LOWERED != 0,
+        lowered: flags & LOWERED != 0,
+        forgotten: flags & FORGOTTEN != 0,
         synced: u64::from_be_bytes(field(block, 48)),
     };
     let entry = &record.entry;
@@ -439,6 +464,10 @@ fn check_head(head: &[u8; RECORD_BYTES]) -> Result<(), String> {
 }
 
 fn apply(entries: &mut FrontierEntries, record: &Record) {
+    if record.forgotten {
+        entries.remove(&record.partition);
+        return;
+    }
     let claimed = entries.entry(record.partition).or_insert(record.entry);
     if record.lowered || claimed.end_offset < record.entry.end_offset {
         *claimed = record.entry;
@@ -617,7 +646,7 @@ mod tests {
             .record(&[Claim { partition: other, entry: entry(0, 5, 1), lowerings: 0 }])
             .expect("sound disk");
         frontier.lower(name(1), entry(0, 0, 0)).expect("sound disk");
-        frontier.forget(other.topic);
+        frontier.forget(other.topic).expect("sound disk");
         for step in 1..=100 {
             frontier.record(&[claim(0, step, 0)]).expect("sound disk");
             assert!(frontier.len <= 21 * RECORD_BYTES as u64);
@@ -625,6 +654,25 @@ mod tests {
         }
         let (state, entries) = loaded(&disk);
         assert_eq!((state, entries.len()), (FrontierState::Whole, 1));
+    }
+
+    #[test]
+    fn nothing_is_claimed_of_a_deleted_topic_even_after_a_power_cut() {
+        let disk = MemoryDisk::new();
+        let mut frontier = begun(&disk);
+        let other = TopicPartition { topic: TopicId::from_bytes([9; 16]), ..name(0) };
+        let claims = [name(0), other, TopicPartition { partition: PartitionId(1), ..other }];
+        let claims = claims.map(|partition| Claim { partition, ..claim(0, 100, 0) });
+        frontier.record(&claims).expect("sound disk");
+        frontier.forget(other.topic).expect("sound disk");
+        let claimed = |entries: &FrontierEntries| entries.keys().copied().collect::<Vec<_>>();
+        let (state, entries) = loaded(&disk.crash_losing_all());
+        assert_eq!((state, claimed(&entries)), (FrontierState::Whole, vec![name(0)]));
+        // Where there is no room, the next rewrite leaves it out.
+        frontier.record(&claims).expect("sound disk");
+        disk.inject(Fault::always(FaultKind::NoSpace, FILE_NAME));
+        assert!(frontier.forget(other.topic).expect_err("no room").is_full());
+        assert_eq!((frontier.get(other), frontier.get(name(0)).is_some()), (None, true));
     }
 
     #[test]

@@ -9,9 +9,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rivvend::protocol::error::ErrorCode;
+use rivvend::protocol::native::message::DeleteTopics;
 use rustix::process::Signal;
 
-use super::broker::{PATIENCE, Setup, rivvend, snapshot};
+use super::broker::{PATIENCE, Setup, assert_verified, rivvend, snapshot, wait_until};
 use super::has_root_and;
 use super::load::{append, batch, create_topic, read_all};
 
@@ -324,6 +325,31 @@ async fn lost_metadata_stop_the_start_and_delete_nothing() {
     assert_eq!(read_all(&broker.client().await, "kept", 0, 0).await.len(), 1);
     broker.signal(Signal::TERM);
     broker.wait_exit(PATIENCE);
+}
+
+/// What was durable of a topic is not missed once the topic is deleted, however the broker ends.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_missed_of_a_deleted_topic() {
+    let directory = new_directory();
+    let setup = Setup::new(directory.path().join("data"));
+    for is_orderly in [true, false] {
+        let broker = setup.start();
+        let client = broker.client().await;
+        create_topic(&client, "gone", 2, &[]).await;
+        append(&client, "gone", 0, batch(&[b"one"])).await.expect("taken");
+        append(&client, "gone", 1, batch(&[b"two"])).await.expect("taken");
+        // A stop says in the frontier journal how far everything is durable.
+        broker.stop();
+        let broker = setup.start();
+        let delete = DeleteTopics { names: vec!["gone".to_owned()], ..DeleteTopics::default() };
+        broker.client().await.delete_topics(delete).await.expect("deleted");
+        wait_until("its files are gone", || snapshot(&setup.data.join("topics")).is_empty());
+        match is_orderly {
+            true => broker.stop(),
+            false => broker.kill(),
+        }
+        assert_verified(&setup.data);
+    }
 }
 
 /// A command that works on a directory itself is the broker then, and says what went wrong once.
