@@ -5,8 +5,14 @@ use std::fmt;
 use std::io;
 use std::process::ExitCode;
 
+use clap::builder::styling::{AnsiColor, Style};
 use rivvend::config::Problems;
 use rivvend::protocol::error::ErrorCode;
+
+use crate::terminal;
+
+const ERROR_STYLE: Style = AnsiColor::Red.on_default().bold();
+const HINT_STYLE: Style = AnsiColor::Green.on_default().bold();
 
 /// The exit codes of `rivvend`, as its manual lists them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,9 +97,21 @@ impl Failure {
         if self.exit == Exit::Ok {
             return;
         }
-        let text = if as_json { self.to_json() } else { self.to_string() };
+        let text = match as_json {
+            true => self.to_json(),
+            false if terminal::is_styled(&io::stderr()) => self.text(ERROR_STYLE, HINT_STYLE),
+            false => self.to_string(),
+        };
         // Nobody is left to be told when standard error is gone too.
         let _ = writeln!(io::stderr(), "{text}");
+    }
+
+    fn text(&self, error: Style, hint: Style) -> String {
+        let text = format!("{error}error:{error:#} {}", self.message);
+        match &self.hint {
+            Some(advice) => format!("{text}\n{hint}hint:{hint:#} {advice}"),
+            None => text,
+        }
     }
 
     fn to_json(&self) -> String {
@@ -109,11 +127,7 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "error: {}", self.message)?;
-        match &self.hint {
-            Some(hint) => write!(f, "\nhint: {hint}"),
-            None => Ok(()),
-        }
+        f.write_str(&self.text(Style::new(), Style::new()))
     }
 }
 

@@ -21,6 +21,7 @@ mod prompt;
 mod serve;
 mod settings;
 mod target;
+mod terminal;
 mod topic;
 
 use std::ffi::OsString;

@@ -4,10 +4,15 @@
 use std::io::{self, Write};
 
 use clap::{Args, ValueEnum};
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::{Attribute, Cell, CellAlignment, ColumnConstraint, ContentArrangement};
+use comfy_table::{Table, Width, presets};
 use serde::Serialize;
 
 use crate::failure::Failure;
+use crate::terminal;
+
+/// A column of text that does not fit is wrapped, but never narrower than this.
+const WRAPPED_WIDTH_MIN: u16 = 12;
 
 /// Forms of output that every command has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -101,14 +106,14 @@ impl<T: Serialize> Listing<'_, T> {
     /// Prints to standard output.
     pub(crate) fn print(&self, format: Format) -> Result<(), Failure> {
         let mut out = io::BufWriter::new(io::stdout().lock());
-        self.write(format, &mut out)?;
+        self.write(format, Screen::of_stdout(), &mut out)?;
         Ok(out.flush()?)
     }
 
-    fn write(&self, format: Format, out: &mut impl Write) -> io::Result<()> {
+    fn write(&self, format: Format, screen: Screen, out: &mut impl Write) -> io::Result<()> {
         match format {
-            Format::Table => self.write_table(false, out),
-            Format::Wide => self.write_table(true, out),
+            Format::Table => self.write_table(false, screen, out),
+            Format::Wide => self.write_table(true, screen, out),
             Format::Name => {
                 self.items.iter().try_for_each(|item| writeln!(out, "{}", (self.name)(item)))
             }
@@ -116,7 +121,7 @@ impl<T: Serialize> Listing<'_, T> {
         }
     }
 
-    fn write_table(&self, is_wide: bool, out: &mut impl Write) -> io::Result<()> {
+    fn write_table(&self, is_wide: bool, screen: Screen, out: &mut impl Write) -> io::Result<()> {
         let is_shown = |column: &&Column<T>| match column.shown {
             Shown::Always => true,
             Shown::Wide => is_wide,
@@ -124,20 +129,87 @@ impl<T: Serialize> Listing<'_, T> {
         };
         let columns: Vec<&Column<T>> = self.columns.iter().filter(is_shown).collect();
         let shown = || columns.iter();
-        let mut table = Table::new();
-        table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-        table.set_header(shown().map(|column| column.title));
+        let mut table = screen.table();
+        table.set_header(shown().map(|column| screen.title(column.title)));
         for item in self.items {
-            table.add_row(shown().map(|column| (column.cell)(item)));
+            table.add_row(shown().map(|column| printable((column.cell)(item))));
         }
-        for (column, declared) in table.column_iter_mut().zip(shown()) {
+        let widths = table.column_max_content_widths();
+        for ((column, declared), width) in table.column_iter_mut().zip(shown()).zip(widths) {
             column.set_padding((0, 2));
             if declared.is_number {
                 column.set_cell_alignment(CellAlignment::Right);
             }
+            // A number that is cut in two reads as two numbers.
+            let at_least = if declared.is_number { width } else { width.min(WRAPPED_WIDTH_MIN) };
+            column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(at_least + 2)));
         }
         table.lines().try_for_each(|line| writeln!(out, "{}", line.trim_end()))
     }
+}
+
+/// What tables are shown on.
+#[derive(Clone, Copy, Debug)]
+struct Screen {
+    /// How many columns fit; none where nobody cuts lines.
+    width: Option<u16>,
+    is_styled: bool,
+}
+
+impl Screen {
+    fn of_stdout() -> Screen {
+        let width = Table::new().width().filter(|width| *width > 0);
+        Screen { width, is_styled: terminal::is_styled(&io::stdout()) }
+    }
+
+    /// An empty table that fits.
+    fn table(self) -> Table {
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING).force_no_tty();
+        match self.width {
+            Some(width) => {
+                table.set_width(width).set_content_arrangement(ContentArrangement::Dynamic)
+            }
+            None => table.set_content_arrangement(ContentArrangement::Disabled),
+        };
+        if self.is_styled {
+            table.enforce_styling();
+        }
+        table
+    }
+
+    fn title(self, text: &str) -> Cell {
+        let cell = Cell::new(text);
+        if self.is_styled { cell.add_attribute(Attribute::Bold) } else { cell }
+    }
+}
+
+/// Text for a terminal: nothing in it can move the cursor or change colours.
+fn printable(text: String) -> String {
+    if !text.contains(char::is_control) {
+        return text;
+    }
+    let shown = |c: char| match c.is_control() {
+        true => c.escape_default().to_string(),
+        false => c.to_string(),
+    };
+    text.chars().map(shown).collect()
+}
+
+/// Prints one thing in one of the forms for programs: an object and not a list of one.
+pub(crate) fn print_one<T: Serialize>(format: Format, item: &T) -> Result<(), Failure> {
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    write_one(format, item, &mut out)?;
+    Ok(out.flush()?)
+}
+
+fn write_one<T: Serialize>(format: Format, item: &T, out: &mut impl Write) -> io::Result<()> {
+    match format {
+        Format::Jsonl => serde_json::to_writer(&mut *out, item)?,
+        Format::Yaml => return serde_yaml::to_writer(out, item).map_err(io::Error::other),
+        _ => serde_json::to_writer_pretty(&mut *out, item)?,
+    }
+    writeln!(out)
 }
 
 /// Prints items in one of the forms for programs.
@@ -149,15 +221,8 @@ pub(crate) fn print_items<T: Serialize>(format: Format, items: &[T]) -> Result<(
 
 fn write_items<T: Serialize>(format: Format, items: &[T], out: &mut impl Write) -> io::Result<()> {
     match format {
-        Format::Jsonl => items.iter().try_for_each(|item| {
-            serde_json::to_writer(&mut *out, item)?;
-            writeln!(out)
-        }),
-        Format::Yaml => serde_yaml::to_writer(out, items).map_err(io::Error::other),
-        _ => {
-            serde_json::to_writer_pretty(&mut *out, items)?;
-            writeln!(out)
-        }
+        Format::Jsonl => items.iter().try_for_each(|item| write_one(format, item, out)),
+        _ => write_one(format, &items, out),
     }
 }
 
@@ -188,18 +253,25 @@ mod tests {
         size: u64,
     }
 
+    const COLUMNS: &[Column<Item>] = &[
+        Column::text("NAME", |item| item.name.to_owned()),
+        Column::number("SIZE", |item| item.size.to_string()),
+        Column::wide("MORE", |_| "x".to_owned()),
+        Column::filled("NOTHING", |_| String::new()),
+    ];
+    /// A file or a pipe.
+    const ENDLESS: Screen = Screen { width: None, is_styled: false };
+
+    fn printed_on(screen: Screen, format: Format, items: &[Item]) -> String {
+        let listing = Listing { items, columns: COLUMNS, name: |item| item.name.to_owned() };
+        let mut out = Vec::new();
+        listing.write(format, screen, &mut out).expect("memory");
+        String::from_utf8(out).expect("text")
+    }
+
     fn printed(format: Format) -> String {
         let items = [Item { name: "a", size: 5 }, Item { name: "longer", size: 12_345 }];
-        let columns = [
-            Column::text("NAME", |item: &Item| item.name.to_owned()),
-            Column::number("SIZE", |item: &Item| item.size.to_string()),
-            Column::wide("MORE", |_| "x".to_owned()),
-            Column::filled("NOTHING", |_| String::new()),
-        ];
-        let listing = Listing { items: &items, columns: &columns, name: |i| i.name.to_owned() };
-        let mut out = Vec::new();
-        listing.write(format, &mut out).expect("memory");
-        String::from_utf8(out).expect("text")
+        printed_on(ENDLESS, format, &items)
     }
 
     #[test]
@@ -211,6 +283,55 @@ mod tests {
         assert_eq!(json[1]["size"], 12_345);
         assert_eq!(printed(Format::Jsonl).lines().count(), 2);
         assert_eq!(printed(Format::Yaml), "- name: a\n  size: 5\n- name: longer\n  size: 12345\n");
+    }
+
+    #[test]
+    fn nothing_is_an_empty_list() {
+        let nothing = |format| printed_on(ENDLESS, format, &[]);
+        assert_eq!(nothing(Format::Json), "[]\n");
+        assert_eq!(nothing(Format::Yaml), "[]\n");
+        assert_eq!(nothing(Format::Jsonl) + &nothing(Format::Name), "");
+        assert_eq!(nothing(Format::Table), "NAME  SIZE\n");
+    }
+
+    #[test]
+    fn one_thing_is_an_object() {
+        let one = |format| {
+            let mut out = Vec::new();
+            write_one(format, &Item { name: "a", size: 5 }, &mut out).expect("memory");
+            String::from_utf8(out).expect("text")
+        };
+        assert_eq!(one(Format::Json), "{\n  \"name\": \"a\",\n  \"size\": 5\n}\n");
+        assert_eq!(one(Format::Jsonl), "{\"name\":\"a\",\"size\":5}\n");
+        assert_eq!(one(Format::Yaml), "name: a\nsize: 5\n");
+    }
+
+    #[test]
+    fn a_table_fits_its_terminal_and_cuts_no_number() {
+        let name = "several words that wrap, since together they are too long for a line";
+        let items = [Item { name, size: 1_234_567_890_123 }];
+        for width in [32, 80, 200] {
+            let narrow = Screen { width: Some(width), is_styled: false };
+            let text = printed_on(narrow, Format::Table, &items);
+            assert!(text.lines().all(|line| line.len() <= usize::from(width)), "{text}");
+            assert!(text.contains("1234567890123"), "{text}");
+        }
+        let roomy = Screen { width: Some(200), is_styled: false };
+        assert_eq!(
+            printed_on(roomy, Format::Table, &items),
+            printed_on(ENDLESS, Format::Table, &items)
+        );
+    }
+
+    #[test]
+    fn only_a_screen_that_shows_styles_gets_any_and_only_ours() {
+        let items = [Item { name: "\u{1b}[31mred\n", size: 1 }];
+        let text = printed_on(ENDLESS, Format::Table, &items);
+        assert!(!text.contains('\u{1b}') && text.contains("\\u{1b}[31mred\\n"), "{text}");
+        let styled = Screen { width: Some(80), is_styled: true };
+        let text = printed_on(styled, Format::Table, &items);
+        let (titles, row) = text.split_once('\n').expect("two lines");
+        assert!(titles.contains("\u{1b}[1mNAME") && !row.contains('\u{1b}'), "{text}");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use serde::Serialize;
 
 use crate::failure::Failure;
-use crate::output::{Column, Format, Listing, print_items};
+use crate::output::{Column, Format, Listing, print_one};
 
 /// Writes `document` as JSON to a file, if there is one.
 pub(super) fn save(path: Option<&Path>, document: &impl Serialize) -> anyhow::Result<()> {
@@ -27,18 +27,10 @@ pub(super) fn print<T: Serialize>(
     name: fn(&T) -> String,
 ) -> anyhow::Result<()> {
     let printed = match format {
-        Format::Json => print_document(document),
-        Format::Jsonl | Format::Yaml => print_items(format, std::slice::from_ref(&document)),
+        Format::Json | Format::Jsonl | Format::Yaml => print_one(format, document),
         _ => Listing { items: rows, columns, name }.print(format),
     };
     printed.map_err(Told).map_err(Into::into)
-}
-
-/// One JSON object and not a list of one.
-fn print_document(document: &impl Serialize) -> Result<(), Failure> {
-    let mut out = io::stdout().lock();
-    serde_json::to_writer_pretty(&mut out, document).map_err(io::Error::from)?;
-    Ok(writeln!(out)?)
 }
 
 /// Replaces the line that says what is going on.

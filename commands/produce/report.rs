@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::batcher::Slot;
 use crate::failure::Failure;
 use crate::format::write_json_string;
-use crate::output::{Column, Format, Listing, print_items};
+use crate::output::{Column, Format, Listing, print_one};
 
 /// Output is written when this much of it has gathered, and whenever nothing else is to be done.
 const BUFFER_BYTES: usize = 64 << 10;
@@ -170,11 +170,11 @@ impl Report {
             }
             Format::Json => {
                 let summary = Summary { records, bytes, elapsed_s, partitions };
-                let json = serde_json::to_string(&summary).map_err(io::Error::other)?;
-                writeln!(io::stdout(), "{json}")?;
+                // On one line, which a script can take as the last of the output.
+                print_one(Format::Jsonl, &summary)?;
             }
             Format::Yaml => {
-                print_items(Format::Yaml, &[Summary { records, bytes, elapsed_s, partitions }])?;
+                print_one(Format::Yaml, &Summary { records, bytes, elapsed_s, partitions })?;
             }
         }
         Ok((self.records, self.failed, self.first_failure))
