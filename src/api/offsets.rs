@@ -104,9 +104,6 @@ pub fn plan_delete(
     entry: &DeleteRecordsPartition,
     context: &Context<'_>,
 ) -> Result<Deletion, Error> {
-    if let super::Writes::ReadOnly | super::Writes::Stopping = context.writes {
-        context.accept_writes()?;
-    }
     let found = context.find(&entry.topic)?;
     if found.topic.internal {
         let message = format!("{} is the broker's own topic", entry.topic);
@@ -123,6 +120,18 @@ pub fn plan_delete(
         }
     };
     Ok(Deletion { handle, before })
+}
+
+/// The error that tells why nothing is deleted at the moment. A full disk is no reason: deleting is
+/// how it gets room again.
+///
+/// # Errors
+/// That error, when nothing is.
+pub fn accept_deletions(context: &Context<'_>) -> Result<(), Error> {
+    match context.writes {
+        super::Writes::ReadOnly | super::Writes::Stopping => context.accept_writes(),
+        super::Writes::Accepted | super::Writes::DiskFull { .. } => Ok(()),
+    }
 }
 
 /// What a deletion would do, without doing it.

@@ -227,10 +227,13 @@ async fn delete_from(
     validate_only: bool,
 ) -> Result<crate::types::Offset, Error> {
     let told = |r| error::of_append(&r, &entry.topic, entry.partition);
-    let deletion = offsets::plan_delete(entry, &node.view().context())?;
+    let view = node.view();
+    let deletion = offsets::plan_delete(entry, &view.context())?;
     if validate_only {
         return offsets::validate_delete(&deletion).map_err(told);
     }
+    offsets::accept_deletions(&view.context())?;
+    drop(view);
     node.delete_records(&deletion.handle, deletion.before).await.map_err(told)
 }
 
