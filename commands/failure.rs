@@ -151,6 +151,8 @@ impl From<io::Error> for Failure {
 pub(crate) fn exit_of(code: Option<ErrorCode>) -> Exit {
     match code {
         Some(ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId) => Exit::NotFound,
+        // Names and settings come from the command line, and no broker takes these.
+        Some(ErrorCode::InvalidTopic | ErrorCode::InvalidConfig) => Exit::Usage,
         Some(ErrorCode::ClusterAuthorizationFailed | ErrorCode::ProtectedMode) => Exit::Denied,
         Some(
             ErrorCode::RequestTimedOut

@@ -72,6 +72,9 @@ enum Command {
     Generate(generate::GenerateArgs),
 }
 
+/// How the parser marks what may have been meant.
+const TIP: &str = "  tip: ";
+
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let json_errors = arguments.iter().any(|argument| argument == "--json-errors");
@@ -118,9 +121,24 @@ fn parse(arguments: &[OsString]) -> Result<Option<Cli>, Failure> {
         let hint = format!("write `rivvend {command} … --data-dir DIR` instead");
         return Err(Failure::usage(message).hint(hint));
     }
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        let help = error.render().to_string();
+        return Err(Failure::usage(format!("a subcommand is missing\n\n{}", help.trim_end())));
+    }
+    Err(explain(&error))
+}
+
+/// What is wrong with the command line, with the suggestion of the parser as the hint.
+fn explain(error: &clap::Error) -> Failure {
     let text = error.render().to_string();
     let text = text.trim_end();
-    Err(Failure::usage(text.strip_prefix("error: ").unwrap_or(text)))
+    let text = text.strip_prefix("error: ").unwrap_or(text);
+    let (tips, paragraphs): (Vec<&str>, Vec<&str>) =
+        text.split("\n\n").partition(|paragraph| paragraph.starts_with(TIP));
+    let failure = Failure::usage(paragraphs.join("\n\n"));
+    let lines = tips.iter().flat_map(|tip| tip.lines());
+    let tips: Vec<&str> = lines.map(|line| line.strip_prefix(TIP).unwrap_or(line)).collect();
+    if tips.is_empty() { failure } else { failure.hint(tips.join("; ")) }
 }
 
 /// The subcommand that came after a flag.
@@ -192,6 +210,11 @@ mod tests {
         assert!(refused("config show --outptu json").contains("--output"));
         assert!(refused("serve --bind").contains("--bind"));
         assert!(refused("serve --http-port 70000").contains("65535"));
+        let failure = parsed("topic creat x").expect_err("no such verb");
+        assert!(failure.hint.is_some_and(|hint| hint.contains("'create'")));
+        assert!(failure.message.contains("Usage: rivvend topic"), "{}", failure.message);
+        let missing = refused("topic");
+        assert!(missing.contains("subcommand is missing") && missing.contains("add-partitions"));
     }
 
     /// Bad input 58, and the secret is not repeated.

@@ -184,6 +184,31 @@ impl Screen {
     }
 }
 
+/// Prints what there is to say of one thing, a line each, for people.
+pub(crate) fn print_fields(fields: &[(&'static str, String)]) -> Result<(), Failure> {
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    write_fields(fields, Screen::of_stdout(), &mut out)?;
+    Ok(out.flush()?)
+}
+
+fn write_fields(
+    fields: &[(&'static str, String)],
+    screen: Screen,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let mut table = screen.table();
+    for (name, value) in fields {
+        table.add_row([screen.title(name), Cell::new(printable(value.clone()))]);
+    }
+    let widths = table.column_max_content_widths();
+    for (column, width) in table.column_iter_mut().zip(widths) {
+        column.set_padding((0, 2));
+        let at_least = Width::Fixed(width.min(WRAPPED_WIDTH_MIN) + 2);
+        column.set_constraint(ColumnConstraint::LowerBoundary(at_least));
+    }
+    table.lines().try_for_each(|line| writeln!(out, "{}", line.trim_end()))
+}
+
 /// Text for a terminal: nothing in it can move the cursor or change colours.
 fn printable(text: String) -> String {
     if !text.contains(char::is_control) {
@@ -292,6 +317,14 @@ mod tests {
         assert_eq!(nothing(Format::Yaml), "[]\n");
         assert_eq!(nothing(Format::Jsonl) + &nothing(Format::Name), "");
         assert_eq!(nothing(Format::Table), "NAME  SIZE\n");
+    }
+
+    #[test]
+    fn fields_stand_below_each_other() {
+        let fields = [("NAME", "a".to_owned()), ("PARTITIONS", "3\u{7}".to_owned())];
+        let mut out = Vec::new();
+        write_fields(&fields, ENDLESS, &mut out).expect("memory");
+        assert_eq!(String::from_utf8_lossy(&out), "NAME        a\nPARTITIONS  3\\u{7}\n");
     }
 
     #[test]

@@ -13,11 +13,13 @@ use rivvend::protocol::native::message::{
 };
 use serde::Serialize;
 
-use super::show::describe_one;
-use super::{Common, Selection, explain, setting, summarize, topic_id, whole_name};
+use super::show::{describe_one, records_of};
+use super::{
+    Common, Selection, explain, note_dry_run, print_done, setting, summarize, topic_id, whole_name,
+};
 use crate::failure::{Exit, Failure, Outcome};
 use crate::offsets::{Position, position};
-use crate::output::{Column, Format, Listing};
+use crate::output::{Column, Listing};
 use crate::positions::{self, Bounds};
 use crate::prompt::confirm;
 use crate::target::{self, Intent};
@@ -53,14 +55,15 @@ pub(super) struct CreateArgs {
     common: Common,
 }
 
-/// Change settings of a topic
+/// Change settings of topics
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "Examples:\n  rivvend topic alter orders --set retention.ms=7d\n  \
+    rivvend topic alter orders payments --append cleanup.policy=compact\n  \
     rivvend topic alter orders --delete retention.ms --dry-run")]
 pub(super) struct AlterArgs {
-    /// Name of the topic
-    #[arg(value_name = "NAME")]
-    name: String,
+    /// Names of the topics
+    #[arg(value_name = "NAME", required = true)]
+    names: Vec<String>,
     /// Give a setting a value; may be repeated
     #[arg(short, long, value_name = "KEY=VALUE", value_parser = setting)]
     set: Vec<(String, String)>,
@@ -80,14 +83,14 @@ pub(super) struct AlterArgs {
     common: Common,
 }
 
-/// Give a topic more partitions. Keys may go to other partitions from then on.
+/// Give topics more partitions. Keys may go to other partitions from then on.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "Examples:\n  rivvend topic add-partitions orders --num 3\n  \
-    rivvend topic add-partitions orders --total 12")]
+    rivvend topic add-partitions orders payments --total 12")]
 pub(super) struct AddPartitionsArgs {
-    /// Name of the topic
-    #[arg(value_name = "NAME")]
-    name: String,
+    /// Names of the topics
+    #[arg(value_name = "NAME", required = true)]
+    names: Vec<String>,
     /// How many partitions to add
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..))]
     #[arg(required_unless_present = "total")]
@@ -182,8 +185,13 @@ fn changed(result: TopicResult) -> Changed {
     }
 }
 
-fn print_changed(items: &[Changed], format: Format) -> Result<(), Failure> {
-    Listing { items, columns: CHANGED, name: |topic| topic.name.clone() }.print(format)
+/// Prints what became of topics; says how the command ends.
+fn conclude(done: Vec<TopicResult>, failures: Vec<Failure>, common: &Common) -> Outcome {
+    let items: Vec<Changed> = done.into_iter().map(changed).collect();
+    let name = |topic: &Changed| topic.name.clone();
+    let listing = Listing { items: &items, columns: CHANGED, name };
+    print_done(&listing, common.output.output, &failures)?;
+    summarize(items.len(), failures)
 }
 
 pub(super) fn create(args: &CreateArgs) -> Outcome {
@@ -204,19 +212,21 @@ pub(super) fn create(args: &CreateArgs) -> Outcome {
         let request = CreateTopics { topics, validate_only: args.dry_run };
         let mut results = session.client.create_topics(request).await?;
         if args.if_not_exists {
-            keep_existing(&session.client, &mut results).await?;
+            keep_existing(&session.client, args, &mut results).await?;
         }
+        note_dry_run(args.dry_run);
         let (done, failures) = sort_out(&session.client, results).await;
-        let done: Vec<Changed> = done.into_iter().map(changed).collect();
-        if !done.is_empty() {
-            print_changed(&done, args.common.output.output)?;
-        }
-        summarize(done.len(), failures)
+        conclude(done, failures, &args.common)
     })
 }
 
-/// Topics that existed before count as created; what is shown of them is what they are.
-async fn keep_existing(client: &Client, results: &mut [TopicResult]) -> Result<(), Failure> {
+/// Topics that existed before count as created; what is shown of them is what they are, and where
+/// that is not what was asked for, it is said.
+async fn keep_existing(
+    client: &Client,
+    args: &CreateArgs,
+    results: &mut [TopicResult],
+) -> Result<(), Failure> {
     for result in results {
         let exists = |error: &rivvend::protocol::native::message::Error| {
             error.error_code() == Some(ErrorCode::TopicAlreadyExists)
@@ -225,6 +235,14 @@ async fn keep_existing(client: &Client, results: &mut [TopicResult]) -> Result<(
             let topic = describe_one(client, &result.name).await?;
             result.error = None;
             describe_result(result, topic);
+            let differs = |asked: Option<i32>, is: i32| asked.is_some_and(|asked| asked != is);
+            if differs(args.partitions, result.partitions)
+                || differs(args.replication_factor, result.replication_factor)
+            {
+                let (partitions, replicas) = (result.partitions, result.replication_factor);
+                let is = format!("it exists, with -p {partitions} -r {replicas}");
+                result.warnings.push(is);
+            }
         }
     }
     Ok(())
@@ -261,10 +279,10 @@ struct Altered {
 }
 
 const ALTERED: &[Column<Altered>] = &[
+    Column::text("TOPIC", |altered| altered.topic.clone()),
     Column::text("SETTING", |altered| altered.key.clone()),
     Column::text("OPERATION", |altered| altered.operation.to_owned()),
     Column::text("VALUE", |altered| altered.value.clone()),
-    Column::wide("TOPIC", |altered| altered.topic.clone()),
 ];
 
 pub(super) fn alter(args: &AlterArgs) -> Outcome {
@@ -274,28 +292,47 @@ pub(super) fn alter(args: &AlterArgs) -> Outcome {
         return Err(failure.hint("give --set, --delete, --append or --subtract"));
     }
     target::run(&args.common.target, Intent::of(args.dry_run), async |session| {
-        let (client, name) = (&session.client, args.name.clone());
-        let request = AlterTopic { name, changes: changes.clone(), validate_only: args.dry_run };
-        let result = client.alter_topic(request).await;
-        warn(&succeeded(client, &args.name, result).await?);
-        let topic = describe_one(client, &args.name).await?;
-        let items: Vec<Altered> = changes
-            .iter()
-            .map(|change| {
-                let now = topic.config.iter().find(|entry| entry.key == change.key);
-                let now = now.filter(|_| !args.dry_run).map(|entry| entry.value.clone());
-                Altered {
-                    topic: args.name.clone(),
-                    key: change.key.clone(),
-                    operation: operation(change.kind()),
-                    value: now.unwrap_or_else(|| change.value.clone()),
+        let (mut items, mut failures, mut done) = (Vec::new(), Vec::new(), 0);
+        for name in &args.names {
+            match alter_one(&session.client, name, &changes, args.dry_run).await {
+                Ok(altered) => {
+                    items.extend(altered);
+                    done += 1;
                 }
-            })
-            .collect();
+                Err(failure) => failures.push(failure),
+            }
+        }
+        note_dry_run(args.dry_run);
         let name = |altered: &Altered| altered.key.clone();
-        Listing { items: &items, columns: ALTERED, name }.print(args.common.output.output)?;
-        Ok(Exit::Ok)
+        let listing = Listing { items: &items, columns: ALTERED, name };
+        print_done(&listing, args.common.output.output, &failures)?;
+        summarize(done, failures)
     })
+}
+
+/// Changes one topic, all of it or nothing.
+async fn alter_one(
+    client: &Client,
+    name: &str,
+    changes: &[ConfigChange],
+    validate_only: bool,
+) -> Result<Vec<Altered>, Failure> {
+    let changes = changes.to_vec();
+    let request = AlterTopic { name: name.to_owned(), changes: changes.clone(), validate_only };
+    let result = client.alter_topic(request).await;
+    warn(&succeeded(client, name, result).await?);
+    let topic = describe_one(client, name).await?;
+    let altered = changes.into_iter().map(|change| {
+        let now = topic.config.iter().find(|entry| entry.key == change.key);
+        let now = now.filter(|_| !validate_only).map(|entry| entry.value.clone());
+        Altered {
+            topic: name.to_owned(),
+            operation: operation(change.kind()),
+            value: now.unwrap_or(change.value),
+            key: change.key,
+        }
+    });
+    Ok(altered.collect())
 }
 
 fn operation(kind: Kind) -> &'static str {
@@ -339,50 +376,79 @@ async fn succeeded(
 
 pub(super) fn add_partitions(args: &AddPartitionsArgs) -> Outcome {
     target::run(&args.common.target, Intent::of(args.dry_run), async |session| {
-        let client = &session.client;
-        let before = describe_one(client, &args.name).await?;
-        let present = i32::try_from(before.partitions.len()).unwrap_or(i32::MAX);
-        let added = present.saturating_add(args.num.unwrap_or(0));
-        let total = args.total.unwrap_or(added);
-        let name = args.name.clone();
-        let request = AddPartitions { name, total, validate_only: args.dry_run };
-        let result = client.add_partitions(request).await;
-        let result = succeeded(client, &args.name, result).await?;
-        print_changed(&[changed(result)], args.common.output.output)?;
-        Ok(Exit::Ok)
+        let (mut done, mut failures) = (Vec::new(), Vec::new());
+        for name in &args.names {
+            match add_to_one(&session.client, name, args).await {
+                Ok(result) => done.push(result),
+                Err(failure) => failures.push(failure),
+            }
+        }
+        note_dry_run(args.dry_run);
+        conclude(done, failures, &args.common)
     })
+}
+
+async fn add_to_one(
+    client: &Client,
+    name: &str,
+    args: &AddPartitionsArgs,
+) -> Result<TopicResult, Failure> {
+    let before = describe_one(client, name).await?;
+    let present = i32::try_from(before.partitions.len()).unwrap_or(i32::MAX);
+    let total = args.total.unwrap_or_else(|| present.saturating_add(args.num.unwrap_or(0)));
+    let request = AddPartitions { name: name.to_owned(), total, validate_only: args.dry_run };
+    let result = client.add_partitions(request).await;
+    succeeded(client, name, result).await
 }
 
 pub(super) fn delete(args: &DeleteArgs) -> Outcome {
     target::run(&args.common.target, Intent::of(args.dry_run), async |session| {
-        let mut names = args.names.clone();
-        if let Some(regex) = &args.regex {
-            let (names_of_all, internal) = (Vec::new(), false);
-            let all = Selection { names: names_of_all, regex: Some(regex.clone()), internal };
-            let (matching, _) = all.describe(&session.client).await?;
-            names.extend(matching.into_iter().map(|topic| topic.name));
-        }
-        names.sort();
-        names.dedup();
-        if names.is_empty() {
+        let client = &session.client;
+        let (found, mut failures) = to_delete(client, args).await?;
+        let names: Vec<String> = found.iter().map(|topic| topic.name.clone()).collect();
+        if names.is_empty() && failures.is_empty() {
             eprintln!("no topic matches");
-            return Ok(Exit::Ok);
         }
-        if !args.dry_run {
-            let what = format!("Delete {} with all records?", names.join(", "));
+        if !args.dry_run && !names.is_empty() {
+            let records: i64 = found.iter().map(records_of).sum();
+            let what = format!("Delete {} with {records} records?", names.join(", "));
             confirm(args.yes, &what).await?;
         }
-        let request = DeleteTopics { names, validate_only: args.dry_run };
-        let results = session.client.delete_topics(request).await?;
-        let (done, failures) = sort_out(&session.client, results).await;
-        let items: Vec<Deleted> =
-            done.into_iter().map(|topic| Deleted { name: topic.name }).collect();
-        if !items.is_empty() {
-            let name = |topic: &Deleted| topic.name.clone();
-            Listing { items: &items, columns: DELETED, name }.print(args.common.output.output)?;
+        let mut items: Vec<Deleted> = Vec::new();
+        if !names.is_empty() {
+            let request = DeleteTopics { names, validate_only: args.dry_run };
+            let (done, refused) = sort_out(client, client.delete_topics(request).await?).await;
+            items.extend(done.into_iter().map(|topic| Deleted { name: topic.name }));
+            failures.extend(refused);
         }
+        note_dry_run(args.dry_run);
+        let name = |topic: &Deleted| topic.name.clone();
+        let listing = Listing { items: &items, columns: DELETED, name };
+        print_done(&listing, args.common.output.output, &failures)?;
         summarize(items.len(), failures)
     })
+}
+
+/// The topics that are meant, and the failures of those that do not exist: nobody shall be asked
+/// about them.
+async fn to_delete(
+    client: &Client,
+    args: &DeleteArgs,
+) -> Result<(Vec<TopicDescription>, Vec<Failure>), Failure> {
+    let (mut found, mut failures) = (Vec::new(), Vec::new());
+    if !args.names.is_empty() {
+        let names = args.names.clone();
+        let named = Selection { names, regex: None, internal: true };
+        (found, failures) = named.describe(client).await?;
+    }
+    if args.regex.is_some() {
+        let regex = args.regex.clone();
+        let matching = Selection { names: Vec::new(), regex, internal: false };
+        found.extend(matching.describe(client).await?.0);
+    }
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    found.dedup_by(|a, b| a.name == b.name);
+    Ok((found, failures))
 }
 
 /// A topic that is gone, or would be.
@@ -421,14 +487,20 @@ pub(super) fn trim(args: &TrimArgs) -> Outcome {
             return Err(Failure::new(Exit::NotFound, message));
         }
         let bounds = positions::bounds(client, &args.name, &partitions).await?;
-        let offsets = positions::resolve(client, &args.name, &partitions, &bounds, args.to).await?;
+        let offsets = match args.to {
+            // Beyond the end it is a mistake, which the broker refuses; it must not become `end`.
+            Position::At(offset) => bounds.iter().map(|bounds| offset.max(bounds.start)).collect(),
+            to => positions::resolve(client, &args.name, &partitions, &bounds, to).await?,
+        };
         let plan: Vec<(i32, i64, Bounds)> = partitions
             .into_iter()
             .zip(offsets)
             .zip(bounds)
             .map(|((partition, offset), bounds)| (partition, offset, bounds))
             .collect();
-        let count: i64 = plan.iter().map(|(_, offset, bounds)| offset - bounds.start).sum();
+        let below =
+            |(_, offset, bounds): &(i32, i64, Bounds)| offset.min(&bounds.end) - bounds.start;
+        let count: i64 = plan.iter().map(below).sum();
         if !args.dry_run {
             confirm(args.yes, &format!("Delete {count} records of {}?", args.name)).await?;
         }
@@ -464,7 +536,9 @@ async fn trim_partitions(client: &Client, args: &TrimArgs, plan: &[(i32, i64, Bo
             records_deleted: after - before,
         });
     }
+    note_dry_run(args.dry_run);
     let name = |p: &Trimmed| format!("{}/{}", p.topic, p.partition);
-    Listing { items: &items, columns: TRIMMED, name }.print(args.common.output.output)?;
+    let listing = Listing { items: &items, columns: TRIMMED, name };
+    print_done(&listing, args.common.output.output, &failures)?;
     summarize(items.len(), failures)
 }

@@ -11,7 +11,7 @@ use rivvend::protocol::native::message::{DescribeTopics, TopicDescription};
 use rivvend::types::TopicId;
 
 use crate::failure::{Exit, Failure, Outcome};
-use crate::output::OutputArgs;
+use crate::output::{Format, Listing, OutputArgs};
 use crate::target::{TargetArgs, unknown_topic};
 
 /// Create, list, describe and change topics
@@ -110,6 +110,26 @@ async fn explain(
     match failure.exit {
         Exit::NotFound => unknown_topic(client, name).await,
         _ => failure,
+    }
+}
+
+/// Prints what was done. When nothing was because everything failed, people need no empty table.
+fn print_done<T: serde::Serialize>(
+    listing: &Listing<'_, T>,
+    format: Format,
+    failures: &[Failure],
+) -> Result<(), Failure> {
+    let is_for_people = matches!(format, Format::Table | Format::Wide);
+    if is_for_people && listing.items.is_empty() && !failures.is_empty() {
+        return Ok(());
+    }
+    listing.print(format)
+}
+
+/// Tells people that what they read did not happen.
+fn note_dry_run(is_dry_run: bool) {
+    if is_dry_run {
+        eprintln!("dry run: nothing was changed");
     }
 }
 

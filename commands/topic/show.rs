@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::{Common, Selection, summarize, topic_id};
 use crate::failure::{Failure, Outcome};
 use crate::offsets::{Moment, moment};
-use crate::output::{Column, Format, Listing, human_size, print_items};
+use crate::output::{Column, Format, Listing, human_size, print_fields, print_items};
 use crate::positions;
 use crate::target::{self, Intent, Session};
 
@@ -95,8 +95,12 @@ fn look(
 ) -> Outcome {
     target::run(&common.target, Intent::Read, async |session| {
         let (found, failures) = selection.describe(&session.client).await?;
-        let done = found.len();
-        show(session, found, common.output.output).await?;
+        let (done, format) = (found.len(), common.output.output);
+        let is_for_people = matches!(format, Format::Table | Format::Wide);
+        // The failures say it all; an empty table would say that there is nothing.
+        if done > 0 || failures.is_empty() || !is_for_people {
+            show(session, found, format).await?;
+        }
         summarize(done, failures)
     })
 }
@@ -218,12 +222,15 @@ fn described_setting(entry: ConfigEntry) -> (String, Setting) {
     (entry.key, setting)
 }
 
-/// The table form: per topic a line, its partitions, and the settings that are not the default (all
-/// of them in the wide form).
+/// The table form: per topic a summary, its partitions, and the settings that are not the default
+/// (all of them in the wide form).
 fn print_described(topics: Vec<Described>, format: Format) -> Result<(), Failure> {
     for (index, topic) in topics.into_iter().enumerate() {
-        let gap = if index == 0 { "" } else { "\n" };
-        writeln!(std::io::stdout(), "{gap}{}  {}\n", topic.name, topic.id)?;
+        if index > 0 {
+            writeln!(std::io::stdout())?;
+        }
+        print_fields(&topic.summary())?;
+        writeln!(std::io::stdout())?;
         let listing = Listing {
             items: &topic.partitions,
             columns: PARTITIONS,
@@ -239,6 +246,43 @@ fn print_described(topics: Vec<Described>, format: Format) -> Result<(), Failure
         }
     }
     Ok(())
+}
+
+impl Described {
+    fn summary(&self) -> Vec<(&'static str, String)> {
+        let partitions = &self.partitions;
+        let records = partitions.iter().map(|p| p.high_watermark - p.log_start_offset).sum::<i64>();
+        let size = partitions.iter().map(|p| p.size_bytes).sum();
+        let replicas = partitions.first().map_or(0, |p| p.replicas.len());
+        vec![
+            ("NAME", self.name.clone()),
+            ("ID", self.id.clone()),
+            ("PARTITIONS", partitions.len().to_string()),
+            ("REPLICAS", replicas.to_string()),
+            ("RECORDS", records.to_string()),
+            ("SIZE", human_size(size)),
+            ("STATE", state(partitions)),
+        ]
+    }
+}
+
+/// What somebody has to know who looks at a topic because something is wrong.
+fn state(partitions: &[DescribedPartition]) -> String {
+    let count = |is: fn(&DescribedPartition) -> bool| partitions.iter().filter(|p| is(p)).count();
+    let troubles = [
+        (count(|p| p.error.is_some()), "in trouble (see ERROR)"),
+        (count(|p| p.leader < 0), "without a leader"),
+        (count(|p| p.isr.len() < p.replicas.len()), "with replicas out of sync"),
+    ];
+    let told = troubles.iter().filter(|(count, _)| *count > 0);
+    let told: Vec<String> =
+        told.map(|(count, what)| format!("{count} of {} {what}", partitions.len())).collect();
+    if told.is_empty() { "healthy".to_owned() } else { told.join(", ") }
+}
+
+/// How many records the topic keeps; a few fewer where it is compacted.
+pub(super) fn records_of(topic: &TopicDescription) -> i64 {
+    topic.partitions.iter().map(|p| p.high_watermark - p.log_start_offset).sum()
 }
 
 fn join(ids: &[i32]) -> String {
