@@ -94,6 +94,12 @@ impl InputFormat {
             [Verb::Field(Field::Value, Encoding::Raw), Verb::Literal(b"\n".to_vec())].to_vec();
         Ok(if verbs == lines { InputFormat::Lines } else { InputFormat::Verbs(verbs) })
     }
+
+    /// Whether records say to which partition they go.
+    pub(crate) fn names_partitions(&self) -> bool {
+        let is_partition = |verb: &Verb| matches!(verb, Verb::Field(Field::Partition, _));
+        matches!(self, InputFormat::Verbs(verbs) if verbs.iter().any(is_partition))
+    }
 }
 
 fn parse_verbs(text: &str) -> Result<Vec<Verb>, String> {

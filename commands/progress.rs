@@ -1,18 +1,86 @@
-//! Progress bars for long work, only on a terminal and only on standard error.
+//! Progress of long work, only on a terminal and only on standard error. What is over within a
+//! second shows none.
 
+use std::cell::Cell;
 use std::io::{self, IsTerminal as _};
+use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// A bar over bytes, or nothing when nobody would see it.
-pub(crate) fn bytes_bar(total: u64) -> Option<ProgressBar> {
-    if !io::stderr().is_terminal() {
-        return None;
+use crate::terminal;
+
+/// Work that takes less shows nothing.
+const QUIET: Duration = Duration::from_secs(1);
+/// Between two drawings of what does not move by itself.
+const TICK: Duration = Duration::from_millis(200);
+
+/// What is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unit {
+    Bytes,
+    Records,
+}
+
+impl Unit {
+    fn template(self, is_bounded: bool) -> &'static str {
+        match (self, is_bounded) {
+            (Unit::Bytes, true) => {
+                "{bar:30} {percent}% {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} \
+                 {eta}"
+            }
+            (Unit::Bytes, false) => "{spinner} {binary_bytes} {binary_bytes_per_sec}",
+            (Unit::Records, true) => {
+                "{bar:30} {percent}% {human_pos}/{human_len} records {per_sec} {eta}"
+            }
+            (Unit::Records, false) => "{spinner} {human_pos} records {per_sec}",
+        }
     }
-    let bar = ProgressBar::new(total);
-    let style = "{bar:30} {percent}% {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec}";
-    if let Ok(style) = ProgressStyle::with_template(style) {
-        bar.set_style(style);
+}
+
+/// A bar, or a spinner where the end is not known. Cleared when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    bar: ProgressBar,
+    /// When it is shown, until it is.
+    due: Cell<Option<Instant>>,
+}
+
+impl Progress {
+    /// Progress towards `total`, or nothing when nobody would see it.
+    pub(crate) fn new(unit: Unit, total: Option<u64>) -> Option<Progress> {
+        if !io::stderr().is_terminal() || terminal::is_dumb() {
+            return None;
+        }
+        let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::hidden());
+        if let Ok(style) = ProgressStyle::with_template(unit.template(total.is_some())) {
+            bar.set_style(style);
+        }
+        Some(Progress { bar, due: Cell::new(Some(Instant::now() + QUIET)) })
     }
-    Some(bar)
+
+    /// Goes on by so much.
+    pub(crate) fn advance(&self, by: u64) {
+        self.bar.inc(by);
+        self.show_when_due();
+    }
+
+    /// Has come so far.
+    pub(crate) fn reach(&self, position: u64) {
+        self.bar.set_position(position);
+        self.show_when_due();
+    }
+
+    fn show_when_due(&self) {
+        if self.due.get().is_some_and(|due| Instant::now() >= due) {
+            self.due.set(None);
+            self.bar.set_draw_target(ProgressDrawTarget::stderr());
+            self.bar.enable_steady_tick(TICK);
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
 }

@@ -17,6 +17,7 @@ use crate::format::{FORMAT_HELP, Format, View};
 use crate::offsets::{Position, Span, span};
 use crate::output::{self, ErrorArgs};
 use crate::positions;
+use crate::progress::{Progress, Unit};
 use crate::target::{self, Intent, Session, TargetArgs, unknown_topic};
 use fetcher::{Fetched, Fetcher, Reading};
 use printer::{Form, Printer};
@@ -94,15 +95,29 @@ pub(crate) fn run(args: &ConsumeArgs) -> Outcome {
         for topic in topics(&session.client, args).await? {
             readings.extend(plan(&session.client, args, &topic).await?);
         }
+        let progress = progress(&readings, args.num);
         let fetcher =
             Fetcher::start(&session.client, readings, args.read_committed, args.target.timeout);
-        print_all(session, args, fetcher).await
+        print_all(session, args, fetcher, progress).await
     })
+}
+
+/// How far it is, where the records themselves do not show it.
+fn progress(readings: &[Reading], num: Option<u64>) -> Option<Progress> {
+    if std::io::stdout().is_terminal() {
+        return None;
+    }
+    let offsets = readings.iter().map(|reading| Some(reading.stop? - reading.next));
+    let total: Option<i64> = offsets.sum();
+    Progress::new(Unit::Records, num.or(total.and_then(|total| u64::try_from(total).ok())))
 }
 
 /// The topics that are read: name and partitions.
 async fn topics(client: &Client, args: &ConsumeArgs) -> Result<Vec<(String, Vec<i32>)>, Failure> {
-    let names: Vec<&str> = args.topics.iter().map(String::as_str).collect();
+    let mut names: Vec<&str> = args.topics.iter().map(String::as_str).collect();
+    // A topic that is named twice is read once.
+    names.sort_unstable();
+    names.dedup();
     let metadata = client.metadata(&names, false).await?;
     let mut found = Vec::new();
     for topic in metadata.topics {
@@ -166,7 +181,12 @@ async fn plan(
 }
 
 /// Prints until everything is read, enough was printed, or somebody interrupts.
-async fn print_all(session: &Session, args: &ConsumeArgs, mut fetcher: Fetcher) -> Outcome {
+async fn print_all(
+    session: &Session,
+    args: &ConsumeArgs,
+    mut fetcher: Fetcher,
+    progress: Option<Progress>,
+) -> Outcome {
     let mut printer = Printer::new(args.form());
     let mut interrupt = session.interrupt.clone();
     let mut scratch = Scratch::default();
@@ -186,6 +206,9 @@ async fn print_all(session: &Session, args: &ConsumeArgs, mut fetcher: Fetcher) 
         let fetched = fetched?;
         for batch in &fetched.batches {
             print_batch(&mut printer, &fetched, batch, args.num, &mut scratch)?;
+            if let Some(progress) = &progress {
+                progress.reach(printer.count);
+            }
             if args.num.is_some_and(|num| printer.count >= num) {
                 printer.flush()?;
                 return Ok(Exit::Ok);

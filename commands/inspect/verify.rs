@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
-use indicatif::ProgressBar;
 use rivvend::log::Seals;
 use rivvend::log::clean::{self, CleanShutdown};
 use rivvend::log::epochs::LeaderEpochs;
@@ -20,7 +19,7 @@ use serde::Serialize;
 use super::walk::{self, Step, Walk};
 use crate::failure::{Exit, Failure, Outcome};
 use crate::output::{Column, Listing, OutputArgs, human_size};
-use crate::progress::bytes_bar;
+use crate::progress::{Progress, Unit};
 
 /// Where the cluster's metadata is, and what tables call its log.
 const METADATA_DIR: &str = "metadata";
@@ -100,7 +99,7 @@ pub(super) fn run(args: &VerifyArgs) -> Outcome {
     let metadata = find_metadata(&args.dir)?;
     let all = logs.iter().chain(&metadata);
     let total = all.flat_map(|log| &log.segments).map(|segment| segment.len).sum();
-    let bar = bytes_bar(total);
+    let bar = Progress::new(Unit::Bytes, Some(total));
     let mut found = Vec::new();
     if let Some(log) = &metadata {
         let floors = Floors { entries: journal_of(&args.dir.join(METADATA_DIR)), clean: None };
@@ -110,9 +109,7 @@ pub(super) fn run(args: &VerifyArgs) -> Outcome {
         found.push(verify_log(log, &floors, bar.as_ref())?);
     }
     found.extend(floors.missing(&args.dir, &logs));
-    if let Some(bar) = bar {
-        bar.finish_and_clear();
-    }
+    drop(bar);
     let name = |v: &Verified| format!("{}/{}", v.topic_id, v.partition);
     Listing { items: &found, columns: COLUMNS, name }.print(args.output.output)?;
     conclude(&found)
@@ -330,7 +327,7 @@ impl Verified {
 fn verify_log(
     log: &LogFiles,
     floors: &Floors,
-    bar: Option<&ProgressBar>,
+    bar: Option<&Progress>,
 ) -> Result<Verified, Failure> {
     let mut found = Verified::empty(log.id);
     found.segments = log.segments.len();
@@ -397,7 +394,7 @@ fn verify_segment(
     segment: &SegmentFile,
     found: &mut Verified,
     order: &mut Order,
-    bar: Option<&ProgressBar>,
+    bar: Option<&Progress>,
 ) -> Result<Option<Spot>, Failure> {
     let mut seals =
         Seals::load(&FileDisk::default(), &segment.path, Offset(segment.base), segment.len);
@@ -443,7 +440,7 @@ fn verify_segment(
         found.records += u64::try_from(header.records_count).unwrap_or(0);
         found.bytes += walk.position() - at;
         if let Some(bar) = bar {
-            bar.inc(walk.position() - at);
+            bar.advance(walk.position() - at);
         }
     }
 }

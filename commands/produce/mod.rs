@@ -7,6 +7,7 @@ mod report;
 mod source;
 
 use std::collections::VecDeque;
+use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,12 +20,13 @@ use rivvend::client::{
 use rivvend::config::{Size, Value as _};
 use rivvend::limits::{BATCH_BYTES_DEFAULT, BATCH_BYTES_MAX};
 use rivvend::partitioner::StickyPartitioner;
+use rivvend::protocol::error::ErrorCode;
 use rivvend::record::Compression;
 use tokio::time::Instant;
 
 use crate::failure::{Exit, Failure, Outcome};
 use crate::input::{INPUT_HELP, InputFormat, InputRecord};
-use crate::output::OutputArgs;
+use crate::output::{Format, OutputArgs};
 use crate::settings::value;
 use crate::target::{self, Intent, Session, TargetArgs, unknown_topic};
 use batcher::{Batcher, Built, Rules};
@@ -39,6 +41,7 @@ Examples:
   echo hello | rivvend produce orders
   rivvend produce orders --file orders.txt -z zstd
   rivvend produce orders -f '%k\\t%v\\n' < pairs.tsv
+  rivvend produce ledger -p 0 --expect-offset 42 < next.txt
   rivvend produce blobs --chunk 1MB --file image.iso --output json";
 
 /// Write records to a topic, from standard input or a file
@@ -48,7 +51,7 @@ pub(crate) struct ProduceArgs {
     /// The topic
     #[arg(value_name = "TOPIC")]
     topic: String,
-    /// Read from a file instead of standard input
+    /// Read from a file instead of standard input; - is standard input
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
     /// How input is cut into records [default: '%v\n', one a line]
@@ -66,6 +69,9 @@ pub(crate) struct ProduceArgs {
     /// Partition of every record that brings none [default: by key, else spread]
     #[arg(short, long, value_name = "P", value_parser = clap::value_parser!(i32).range(0..))]
     partition: Option<i32>,
+    /// Write only if the first record gets exactly this offset, and all others the ones after it
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(0..))]
+    expect_offset: Option<i64>,
     /// Compression: none, gzip, snappy, lz4 or zstd
     #[arg(short = 'z', long, value_name = "CODEC", default_value = "none")]
     compression: Compression,
@@ -130,6 +136,28 @@ impl ProduceArgs {
         }
     }
 
+    /// What only all the flags together show to make no sense.
+    fn check(&self) -> Result<(), Failure> {
+        if self.expect_offset.is_none() {
+            return Ok(());
+        }
+        if self.acks == Acks::None {
+            let failure = Failure::usage("--expect-offset can not be kept with --acks 0");
+            return Err(failure.hint("with --acks 0 nobody says at which offset a record is"));
+        }
+        if self.format.as_ref().is_some_and(InputFormat::names_partitions) {
+            let failure = Failure::usage("--expect-offset is about one partition");
+            return Err(failure.hint("leave %p out of the format and name one with -p"));
+        }
+        Ok(())
+    }
+
+    /// Whether a line about each record goes to a terminal, where a progress bar would be between
+    /// them.
+    fn writes_lines_to_terminal(&self) -> bool {
+        matches!(self.output.output, Format::Jsonl | Format::Name) && io::stdout().is_terminal()
+    }
+
     fn producer_config(&self) -> ProducerConfig {
         ProducerConfig {
             acks: self.acks,
@@ -143,7 +171,9 @@ impl ProduceArgs {
 
 pub(crate) fn run(args: &ProduceArgs) -> Outcome {
     // Before anything is opened or created: a file that is not there changes nothing.
-    let source = Source::open(args.file.as_deref(), args.input_format())?;
+    args.check()?;
+    let has_progress = !args.writes_lines_to_terminal();
+    let source = Source::open(args.file.as_deref(), args.input_format(), has_progress)?;
     target::run_until_done(&args.target, Intent::Change, async |session| {
         let rules = rules(&session.client, args).await?;
         let producer = Producer::new(session.client.clone(), args.producer_config()).await?;
@@ -160,6 +190,7 @@ pub(crate) fn run(args: &ProduceArgs) -> Outcome {
             report: Report::new(&args.topic, args.output.output),
             defaults,
             skip_empty: args.skip_empty,
+            expected: args.expect_offset,
             under_way: VecDeque::new(),
         };
         run.run(session, source).await
@@ -188,6 +219,10 @@ async fn rules(client: &Client, args: &ProduceArgs) -> Result<Rules, Failure> {
         let message = format!("topic {:?} has no partition {asked}", args.topic);
         let hint = format!("it has {partitions}, numbered from 0");
         return Err(Failure::new(Exit::NotFound, message).hint(hint));
+    }
+    if args.expect_offset.is_some() && args.partition.is_none() && partitions > 1 {
+        let failure = Failure::usage("--expect-offset is about one partition");
+        return Err(failure.hint(format!("name one of the {partitions} with -p")));
     }
     let bytes_max = match topic.max_message_bytes as usize {
         0 => BATCH_BYTES_DEFAULT,
@@ -220,6 +255,8 @@ struct Run {
     /// What records get that the input does not say.
     defaults: InputRecord,
     skip_empty: bool,
+    /// Offset that the next batch must get, where it must get one.
+    expected: Option<i64>,
     under_way: VecDeque<UnderWay>,
 }
 
@@ -234,9 +271,10 @@ impl Run {
             self.settle(outcome)?;
         }
         let (written, failed, reason) = self.report.finish()?;
-        match reason {
-            Some(reason) => Err(given_up(written, failed, reason)),
-            None => read.map(|()| Exit::Ok),
+        match (reason, read) {
+            (Some(reason), _) => Err(given_up(written, failed, reason)),
+            (None, Err(failure)) if written > 0 => Err(broken_off(written, failure)),
+            (None, read) => read.map(|()| Exit::Ok),
         }
     }
 
@@ -293,7 +331,21 @@ impl Run {
     /// Hands a batch over; waits while the producer has as much as it may hold.
     async fn send(&mut self, built: Built) -> Result<(), Failure> {
         let Built { number, partition, records, bytes, batch } = built;
-        let handle = self.producer.send_batch(&self.topic, partition, batch).await?;
+        let handle = match self.expected {
+            None => self.producer.send_batch(&self.topic, partition, batch).await?,
+            Some(expected) => {
+                // What is behind a batch that was refused must not be written without it.
+                while let Some(outcome) = next_outcome(&mut self.under_way).await {
+                    self.settle(outcome)?;
+                }
+                if self.report.has_failed() {
+                    let reason = "not sent, since a record before it was not written";
+                    return self.report.failed(number, records, Failure::failed(reason));
+                }
+                self.expected = Some(expected.saturating_add(i64::from(records)));
+                self.producer.send_batch_at(&self.topic, partition, expected, batch).await?
+            }
+        };
         self.under_way.push_back(UnderWay { number, records, bytes, handle });
         Ok(())
     }
@@ -307,8 +359,25 @@ impl Run {
                 batch.records,
                 batch.bytes,
             ),
-            Err(error) => self.report.failed(batch.number, batch.records, error.into()),
+            Err(error) => self.report.failed(batch.number, batch.records, explain(error)),
         }
+    }
+}
+
+/// The failure of a batch; of one that came too late, with what would be right now.
+fn explain(error: ClientError) -> Failure {
+    let actual = match &error {
+        ClientError::Server(error) if error.error_code() == Some(ErrorCode::UnexpectedOffset) => {
+            error.details.as_ref().and_then(|details| details.offset)
+        }
+        _ => None,
+    };
+    let failure = Failure::from(error);
+    match actual {
+        Some(offset) => failure.hint(format!(
+            "somebody else has written: read on, then try again with --expect-offset {offset}"
+        )),
+        None => failure,
     }
 }
 
@@ -323,9 +392,15 @@ async fn next_outcome(under_way: &mut VecDeque<UnderWay>) -> Option<Settled> {
 
 fn given_up(written: u64, failed: u64, reason: Failure) -> Failure {
     let exit = if written > 0 { Exit::Partly } else { reason.exit };
-    let message =
-        format!("{failed} records were not acknowledged, {written} were: {}", reason.message);
+    let (total, why) = (written + failed, &reason.message);
+    let message = format!("not acknowledged: {failed} of {total} records: {why}");
     Failure { exit, message, ..reason }
+}
+
+/// The input ended too early, after some of it had been written.
+fn broken_off(written: u64, reason: Failure) -> Failure {
+    let message = format!("{}; records written before that: {written}", reason.message);
+    Failure { exit: Exit::Partly, message, ..reason }
 }
 
 #[cfg(test)]

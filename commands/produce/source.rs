@@ -2,17 +2,16 @@
 //! bar when there is somebody to look at it.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, IsTerminal as _, Read};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use indicatif::ProgressBar;
 use tokio::sync::mpsc;
 
 use crate::failure::Failure;
 use crate::input::{Cutter, InputFormat, InputRecord};
-use crate::progress::bytes_bar;
+use crate::progress::{Progress, Unit};
 
 /// Blocks that wait for the producer: enough to keep reading while it sends, little memory.
 const BLOCKS_MAX: usize = 4;
@@ -21,14 +20,22 @@ const BLOCKS_MAX: usize = 4;
 pub(super) struct Source {
     blocks: mpsc::Receiver<io::Result<Vec<InputRecord>>>,
     bytes_read: Arc<AtomicU64>,
-    bar: Option<ProgressBar>,
+    progress: Option<Progress>,
 }
 
 impl Source {
-    /// Starts reading.
-    pub(super) fn open(file: Option<&Path>, format: InputFormat) -> Result<Source, Failure> {
-        let Some(path) = file else {
-            return Ok(Source::start(io::stdin(), format, None));
+    /// Starts reading; `has_progress` where nothing else is written to the terminal.
+    pub(super) fn open(
+        file: Option<&Path>,
+        format: InputFormat,
+        has_progress: bool,
+    ) -> Result<Source, Failure> {
+        let progress = |total| Progress::new(Unit::Bytes, total).filter(|_| has_progress);
+        let Some(path) = file.filter(|path| *path != Path::new("-")) else {
+            // Whoever types the input sees how far it is.
+            let is_typed = io::stdin().is_terminal();
+            let progress = if is_typed { None } else { progress(None) };
+            return Ok(Source::start(io::stdin(), format, progress));
         };
         let failed = |error| Failure::file("read", path, &error);
         let file = File::open(path).map_err(failed)?;
@@ -36,14 +43,14 @@ impl Source {
         if metadata.is_dir() {
             return Err(Failure::failed(format!("{} is a directory", path.display())));
         }
-        let bar = if metadata.is_file() { bytes_bar(metadata.len()) } else { None };
-        Ok(Source::start(file, format, bar))
+        let total = metadata.is_file().then_some(metadata.len());
+        Ok(Source::start(file, format, progress(total)))
     }
 
     fn start(
         reader: impl Read + Send + 'static,
         format: InputFormat,
-        bar: Option<ProgressBar>,
+        progress: Option<Progress>,
     ) -> Source {
         let (sender, blocks) = mpsc::channel(BLOCKS_MAX);
         let bytes_read = Arc::new(AtomicU64::new(0));
@@ -60,26 +67,18 @@ impl Source {
                 }
             }
         });
-        Source { blocks, bytes_read, bar }
+        Source { blocks, bytes_read, progress }
     }
 
     /// The records of the next block; `None` at the end of the input.
     pub(super) async fn next(&mut self) -> Option<Result<Vec<InputRecord>, Failure>> {
-        if let Some(bar) = &self.bar {
-            bar.set_position(self.bytes_read.load(Ordering::Relaxed));
+        if let Some(progress) = &self.progress {
+            progress.reach(self.bytes_read.load(Ordering::Relaxed));
         }
         match self.blocks.recv().await? {
             Ok(block) if block.is_empty() => None,
             Ok(block) => Some(Ok(block)),
             Err(error) => Some(Err(Failure::failed(format!("can not read the input: {error}")))),
-        }
-    }
-}
-
-impl Drop for Source {
-    fn drop(&mut self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
         }
     }
 }

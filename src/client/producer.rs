@@ -14,6 +14,8 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::{Client, ClientError};
 use crate::limits;
+#[cfg(doc)]
+use crate::protocol::error::ErrorCode;
 use crate::record::{CheckedBatch, Compression};
 use crate::types::Durability;
 
@@ -22,7 +24,7 @@ mod queue;
 mod task;
 
 use batch::Acknowledge;
-use task::{Input, Task};
+use task::{Input, Place, Task};
 
 /// What a record costs beside its bytes, against the bound on what waits.
 const RECORD_OVERHEAD_BYTES: usize = 128;
@@ -246,11 +248,40 @@ impl Producer {
         partition: i32,
         batch: CheckedBatch,
     ) -> Result<DeliveryHandle, ClientError> {
+        self.put_batch((Arc::clone(topic), partition), batch, None).await
+    }
+
+    /// As [`send_batch`](Producer::send_batch), but only if the batch's first record gets exactly
+    /// this offset, so that whoever writes knows everything that was written before. Otherwise the
+    /// handle ends with [`ErrorCode::UnexpectedOffset`], whose details hold the offset it would
+    /// have got, and nothing is appended.
+    ///
+    /// A refusal does not hold back batches that were sent behind it, and one of them may find its
+    /// own offset by chance: await the handle before sending the next.
+    ///
+    /// # Errors
+    /// As [`send_batch`](Producer::send_batch).
+    pub async fn send_batch_at(
+        &self,
+        topic: &Arc<str>,
+        partition: i32,
+        expected_offset: i64,
+        batch: CheckedBatch,
+    ) -> Result<DeliveryHandle, ClientError> {
+        self.put_batch((Arc::clone(topic), partition), batch, Some(expected_offset)).await
+    }
+
+    async fn put_batch(
+        &self,
+        place: Place,
+        batch: CheckedBatch,
+        expected_offset: Option<i64>,
+    ) -> Result<DeliveryHandle, ClientError> {
         let cost = self.reserve(batch.bytes().len()).await?;
         let (acknowledge, handle) = oneshot::channel();
         let acknowledge = Acknowledge::Batch(acknowledge);
-        let place = (Arc::clone(topic), partition);
-        self.put(Input::Batch { place, batch, cost, acknowledge }, DeliveryHandle(handle))
+        let input = Input::Batch { place, batch, expected_offset, cost, acknowledge };
+        self.put(input, DeliveryHandle(handle))
     }
 
     /// Sends what waits without lingering, and waits until everything accepted before is

@@ -39,6 +39,8 @@ pub(super) struct Batch {
     header: BatchHeader,
     bytes: Bytes,
     pub(super) number: Option<(Identity, Sequence)>,
+    /// The offset that its first record must get, where that was asked for.
+    pub(super) expected_offset: Option<i64>,
     /// How many of its queue were numbered before it.
     pub(super) nth: u64,
     pub(super) deadline: Instant,
@@ -64,6 +66,7 @@ impl Batch {
             header,
             bytes,
             number: None,
+            expected_offset: None,
             nth: 0,
             deadline,
             cost,

@@ -37,15 +37,26 @@ const METADATA_AGE_MAX: Duration = Duration::from_secs(300);
 const METADATA_PAUSE: Duration = Duration::from_millis(50);
 
 /// A topic and one of its partitions.
-type Place = (Arc<str>, i32);
+pub(super) type Place = (Arc<str>, i32);
 
 /// Both ends of a queue to the task itself. What may be in it is bounded by what the task started.
 type Inbox<T> = (mpsc::UnboundedSender<T>, mpsc::UnboundedReceiver<T>);
 
 /// What the handles ask of the task.
 pub(super) enum Input {
-    Record { record: ProducerRecord, cost: usize, acknowledge: Waiter },
-    Batch { place: Place, batch: CheckedBatch, cost: usize, acknowledge: Acknowledge },
+    Record {
+        record: ProducerRecord,
+        cost: usize,
+        acknowledge: Waiter,
+    },
+    Batch {
+        place: Place,
+        batch: CheckedBatch,
+        /// The offset that its first record must get.
+        expected_offset: Option<i64>,
+        cost: usize,
+        acknowledge: Acknowledge,
+    },
     Flush(oneshot::Sender<()>),
 }
 
@@ -211,9 +222,10 @@ impl Task {
                 record.timestamp.get_or_insert(now.wall.0);
                 self.sort(Unsorted { record, cost, acknowledge }, now);
             }
-            Input::Batch { place, batch, cost, acknowledge } => {
+            Input::Batch { place, batch, expected_offset, cost, acknowledge } => {
                 let deadline = Instant::now() + self.config.delivery_timeout;
-                let batch = Batch::new(self.order(), &batch, deadline, cost, acknowledge);
+                let mut batch = Batch::new(self.order(), &batch, deadline, cost, acknowledge);
+                batch.expected_offset = expected_offset;
                 self.queue(place).push_batch(batch);
             }
             Input::Flush(done) => self.flushes.push((done, None)),
@@ -397,12 +409,13 @@ impl Task {
                 break;
             }
             bytes += size;
-            queue.take(tag).put(&mut gathered.payload);
+            let batch = queue.take(tag);
+            batch.put(&mut gathered.payload);
             gathered.partitions.push(ProducePartition {
                 topic: place.0.to_string(),
                 partition: place.1,
                 data_bytes: size as u32,
-                expected_offset: None,
+                expected_offset: batch.expected_offset,
             });
             self.served = Some(place.clone());
             gathered.places.push(place);
