@@ -73,7 +73,7 @@ fn exit_of(error: &ServeError) -> Exit {
             ErrorKind::PermissionDenied => Exit::Permission,
             _ => Exit::Configuration,
         },
-        ServeError::Defaults(_) => Exit::Configuration,
+        ServeError::Defaults(_) | ServeError::Advertised { .. } => Exit::Configuration,
     }
 }
 

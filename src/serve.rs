@@ -15,7 +15,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use self::reload::Reloader;
 use crate::api::Sticky;
 use crate::broker::{self, DataDirectory, Mode, Node, NodeOptions, StartError, TopicPolicy};
-use crate::config::Config;
+use crate::config::{Address, Config};
 use crate::limits;
 use crate::metadata::config::{BrokerDefaults, ConfigError};
 use crate::net::executor::Executor;
@@ -30,6 +30,8 @@ pub use self::reload::Reload;
 
 /// How long clients may take to see their last answers when the broker stops.
 const GRACE: Duration = Duration::from_secs(2);
+/// How long the look-up of the advertised name may take.
+const RESOLVE_TIME: Duration = Duration::from_secs(5);
 /// How often a stop that takes longer says what it is waiting for.
 const STOP_NEWS: Duration = Duration::from_secs(5);
 
@@ -47,6 +49,14 @@ pub enum ServeError {
         /// Where.
         address: String,
         /// Why not.
+        error: std::io::Error,
+    },
+    /// Clients would be sent to a name that stands for nothing.
+    #[error("server.advertised_address {address}: {error}; name an address that clients can reach")]
+    Advertised {
+        /// The address.
+        address: Address,
+        /// Why it stands for nothing.
         error: std::io::Error,
     },
     /// The configuration's defaults for topics are not possible.
@@ -71,6 +81,7 @@ pub async fn serve(config: &Config, reload: Reload<'_>) -> Result<(), ServeError
     let telemetry = Arc::new(Telemetry::default());
     let executor = Executor::new(Arc::clone(&telemetry));
     let options = options(config, Mode::Write, &telemetry)?;
+    check_advertised(config).await?;
     // The directory before any port: a second server that is started by mistake finds both in use,
     // and the process that holds the directory is what its operator has to know.
     let held = DataDirectory::take(&options).map_err(StartError::from)?;
@@ -280,6 +291,20 @@ async fn resolve(host: &str, port: u16) -> std::io::Result<SocketAddr> {
     tokio::net::lookup_host((host, port)).await?.next().ok_or_else(|| {
         std::io::Error::new(std::io::ErrorKind::NotFound, "the name stands for no address")
     })
+}
+
+/// Refuses an advertised name that stands for no address. Where nobody answers in time, nothing is
+/// known, and a broker must start without its name server.
+async fn check_advertised(config: &Config) -> Result<(), ServeError> {
+    let Some(address) = &config.server.advertised_address else { return Ok(()) };
+    match tokio::time::timeout(RESOLVE_TIME, resolve(&address.host, address.port)).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(ServeError::Advertised { address: address.clone(), error }),
+        Err(_elapsed) => {
+            tracing::warn!(%address, "the name that clients are told could not be looked up");
+            Ok(())
+        }
+    }
 }
 
 async fn open_http(config: &Config) -> Result<tokio::net::TcpListener, ServeError> {

@@ -129,9 +129,11 @@ fn syntax_error(path: &Path, text: &str, error: &serde_yaml::Error) -> Problem {
         return Problem::new(path.display().to_string(), message);
     };
     let (line, column) = (location.line(), location.column());
-    let what = message.split(" at line ").next().unwrap_or(&message);
+    // The place comes first here; where the broken construct began is part of the explanation.
+    let (what, rest) = message.split_once(" at line ").unwrap_or((&message, ""));
+    let begun = rest.split_once(", ").map(|(_, begun)| format!(", {begun}")).unwrap_or_default();
     let place = format!("{}:{line}:{column}", path.display());
-    Problem::new(place, format!("{what}\n{}", excerpt(text, line, column)))
+    Problem::new(place, format!("{what}{begun}\n{}", excerpt(text, line, column)))
 }
 
 /// The line with a mark below the column, or stars where it may be part of a secret.

@@ -7,6 +7,7 @@
 mod declare;
 mod file;
 mod keys;
+mod place;
 mod problem;
 mod value;
 
@@ -80,14 +81,20 @@ impl Config {
     /// When those values do not go together with the ones that stay.
     pub fn adopt(&self, newer: &Config) -> Result<Adopted, Problems> {
         let mut adopted = Adopted { config: self.clone(), changed: Vec::new(), later: Vec::new() };
-        for key in KEYS.iter().filter(|key| key.differs(self, newer)) {
-            if key.is_dynamic {
-                let value = newer.show(key);
-                (key.set)(&mut adopted.config, &value).expect("a value that was read once is one");
-                adopted.config.origins.insert(key.path, newer.origin(key).clone());
-                adopted.changed.push(key.path);
-            } else {
-                adopted.later.push(key.path);
+        for key in KEYS {
+            match (key.is_dynamic, key.differs(self, newer)) {
+                (false, false) => {}
+                (false, true) => adopted.later.push(key.path),
+                (true, is_changed) => {
+                    let value = newer.show(key);
+                    let set = (key.set)(&mut adopted.config, &value);
+                    set.expect("a value that was read once is one");
+                    // Also where the value stayed: it may stand on another line now, or nowhere.
+                    adopted.config.origins.insert(key.path, newer.origin(key).clone());
+                    if is_changed {
+                        adopted.changed.push(key.path);
+                    }
+                }
             }
         }
         let problems = adopted.config.conflicts();
@@ -240,7 +247,11 @@ impl Loader {
     fn file(&mut self, sources: &Sources) {
         let Some((path, text)) = &sources.file else { return };
         for setting in file::parse(path, text, &mut self.problems) {
-            self.set(&setting.path, &setting.value, &setting.path, Origin::File(path.clone()));
+            // Each known key comes once, so a hostile file is not read anew for every line of it.
+            let is_known = KEYS.iter().any(|key| key.path == setting.path);
+            let line = if is_known { place::line_of(text, &setting.path) } else { None };
+            let origin = Origin::File { path: path.clone(), line };
+            self.set(&setting.path, &setting.value, &setting.path, origin);
         }
     }
 

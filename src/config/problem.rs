@@ -10,7 +10,12 @@ pub enum Origin {
     /// Built in.
     Default,
     /// The configuration file.
-    File(PathBuf),
+    File {
+        /// Its path.
+        path: PathBuf,
+        /// The line of the key.
+        line: Option<usize>,
+    },
     /// This environment variable.
     Environment(String),
     /// This command-line flag.
@@ -21,7 +26,8 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Origin::Default => f.write_str("default"),
-            Origin::File(path) => write!(f, "file {}", path.display()),
+            Origin::File { path, line: Some(line) } => write!(f, "file {}:{line}", path.display()),
+            Origin::File { path, line: None } => write!(f, "file {}", path.display()),
             Origin::Environment(name) => write!(f, "environment {name}"),
             Origin::Flag(flag) => write!(f, "flag {flag}"),
         }

@@ -41,7 +41,13 @@ fn the_default_file_loads_and_sets_every_key_to_its_default() {
     let default = Config::default();
     for key in KEYS {
         assert_eq!(config.show(key), default.show(key), "{}", key.path);
-        assert_eq!(*config.origin(key), Origin::File("broker.yaml".into()), "{}", key.path);
+        let Origin::File { path, line: Some(line) } = config.origin(key) else {
+            panic!("{}: {}", key.path, config.origin(key));
+        };
+        assert_eq!(path, Path::new("broker.yaml"));
+        let text = default_file();
+        let line = text.lines().nth(line - 1).expect("a line of the file").trim();
+        assert!(line.starts_with(&format!("{}: ", key.name)), "{}: {line}", key.path);
         let mut again = Config::default();
         assert_eq!((key.set)(&mut again, &default.show(key)), Ok(()), "{} reads back", key.path);
     }
@@ -72,14 +78,17 @@ fn topic_defaults_are_plain_numbers() {
 #[test]
 fn the_nearest_source_wins() {
     let mut sources = Sources {
-        file: Some(("f.yaml".into(), "server: {bind_address: '1.1.1.1:1', http_port: 1}".into())),
+        file: Some((
+            "f.yaml".into(),
+            "server:\n  bind_address: 1.1.1.1:1\n  http_port: 1\n".into(),
+        )),
         ..Sources::default()
     };
     sources.environment = environment(&[("RIVVEN_BIND", "2.2.2.2:2"), ("OTHER", "x")]);
     let config = Config::load(&sources).expect("valid");
     assert_eq!(config.server.bind_address.port, 2);
     assert_eq!(config.server.http_port, 1);
-    assert_eq!(*config.origin(key("server.http_port")), Origin::File("f.yaml".into()));
+    assert_eq!(config.origin(key("server.http_port")).to_string(), "file f.yaml:3");
     assert_eq!(config.origin(key("server.bind_address")).to_string(), "environment RIVVEN_BIND");
     assert_eq!(*config.origin(key("storage.data_dir")), Origin::Default);
 

@@ -444,14 +444,13 @@ fn wrong_unit(digits: &str, unit: &str, units: &[(&str, u64)], wanted: &str) -> 
     }
 }
 
+/// The unit that leaves the smallest whole number: what was written as 10GB is shown as that.
 fn write_with_unit(amount: u64, units: &[(&str, u64)]) -> String {
-    let binary_or_time = |name: &str| !matches!(name, "TB" | "GB" | "MB" | "kB" | "KB" | "B");
-    let whole = units.iter().find(|(name, factor)| {
-        binary_or_time(name) && amount >= *factor && amount.is_multiple_of(*factor)
-    });
-    match whole {
+    let fits = |(_, factor): &&(&str, u64)| amount >= *factor && amount.is_multiple_of(*factor);
+    match units.iter().filter(fits).min_by_key(|(_, factor)| amount / factor) {
+        // A bare number is bytes.
+        None | Some(("B", _)) => amount.to_string(),
         Some((name, factor)) => format!("{}{name}", amount / factor),
-        None => amount.to_string(),
     }
 }
 
@@ -489,6 +488,13 @@ mod tests {
         assert_eq!(size("99999999999999999999"), Err("is too large".to_owned()));
         assert_eq!(size("9000000TiB"), Err("is too large".to_owned()));
         assert_eq!(size("10000000000000000000"), Err("is too large".to_owned()));
+    }
+
+    #[test]
+    fn amounts_are_written_in_the_unit_that_is_shortest() {
+        let shown = [16 << 10, 10_000_000_000, 1_024_000, 1_048_588, 0, 7].map(|b| Size(b).write());
+        assert_eq!(shown, ["16KiB", "10GB", "1000KiB", "1048588", "0", "7"]);
+        assert_eq!(Duration::from_secs(7_200).write(), "2h");
     }
 
     #[test]

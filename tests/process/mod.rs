@@ -9,6 +9,7 @@
 mod batches;
 mod bench;
 mod broker;
+mod configuration;
 mod corruption;
 mod descriptors;
 mod disk_full;

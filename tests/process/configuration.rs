@@ -1,0 +1,280 @@
+//! The configuration through the real binary: what is refused, with which code and which words, and
+//! where `config show` says that each value comes from.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use serde_json::Value;
+
+use super::broker::{Setup, rivvend};
+use super::has_root_and;
+
+const PERMISSION: i32 = 77;
+const CONFIGURATION: i32 = 78;
+/// `nobody` on every Linux.
+const NOBODY: u32 = 65_534;
+
+/// A directory for the files of one test.
+struct Files(tempfile::TempDir);
+
+impl Files {
+    fn new() -> Files {
+        let directory = tempfile::tempdir().expect("a directory");
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).expect("ours");
+        Files(directory)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        fs::write(&path, content).expect("written");
+        path
+    }
+
+    /// What `serve` says to this configuration, and that it made nothing for it.
+    fn refused(&self, config: &Path) -> (i32, String) {
+        // Without the flags of other tests, so that the file has the last word.
+        let data = self.path("data");
+        let mut serve = rivvend();
+        serve.args(["serve", "-c"]).arg(config).env("RIVVEN_DATA_DIR", &data);
+        let refused = serve.output().expect("it runs");
+        assert!(!data.exists(), "nothing is made for a configuration that is refused");
+        (refused.status.code().expect("an exit, not a signal"), stderr(&refused))
+    }
+
+    /// What `serve` and `config check` say alike to a file with this text.
+    fn refused_text(&self, text: &str) -> String {
+        let config = self.file("broken.yaml", text);
+        let (code, said) = self.refused(&config);
+        assert_eq!(code, CONFIGURATION, "{said}");
+        let checked = run(&["config", "check", config.to_str().expect("UTF-8")]);
+        assert_eq!(checked.status.code(), Some(CONFIGURATION), "{}", stderr(&checked));
+        assert_eq!(stderr(&checked), said);
+        assert!(checked.stdout.is_empty());
+        said
+    }
+}
+
+fn run(arguments: &[&str]) -> Output {
+    rivvend().args(arguments).output().expect("it runs")
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Bad input 59.
+#[test]
+fn a_file_that_can_not_be_configuration_is_refused_by_name() {
+    let files = Files::new();
+    let large = files.file("large.yaml", "");
+    fs::File::options().write(true).open(&large).and_then(|f| f.set_len(100 << 20)).expect("ours");
+    let cases = [
+        (files.path("missing.yaml"), "No such file"),
+        (files.0.path().to_path_buf(), "directory"),
+        (files.file("binary.yaml", [b'a', 0xff]), "UTF-8"),
+        (files.file("empty.yaml", ""), "empty"),
+        (large, "larger than"),
+    ];
+    for (path, reason) in cases {
+        let (code, said) = files.refused(&path);
+        assert_eq!(code, CONFIGURATION, "{said}");
+        assert!(said.contains(reason) && said.contains(path.to_str().expect("UTF-8")), "{said}");
+        let checked = run(&["config", "check", path.to_str().expect("UTF-8")]);
+        assert_eq!(checked.status.code(), Some(CONFIGURATION), "{}", stderr(&checked));
+    }
+    if !has_root_and(&[]) {
+        return;
+    }
+    let secret = files.file("secret.yaml", "log:\n  level: info\n");
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).expect("ours");
+    let checked =
+        rivvend().args(["config", "check"]).arg(&secret).uid(NOBODY).output().expect("it runs");
+    assert_eq!(checked.status.code(), Some(PERMISSION), "{}", stderr(&checked));
+    assert!(stderr(&checked).contains("secret.yaml"), "{}", stderr(&checked));
+}
+
+/// Bad input 60.
+#[test]
+fn a_syntax_error_shows_its_place_and_no_secret() {
+    let files = Files::new();
+    let said = files.refused_text("server:\n  bind_address: 127.0.0.1:0\n   http_port: 1\n");
+    assert!(said.contains("broken.yaml:3:"), "{said}");
+    assert!(said.contains("http_port: 1") && said.contains('^'), "{said}");
+    let said = files.refused_text("auth:\n  password: \"hunter2\" \"more\n");
+    assert!(said.contains("broken.yaml:3:") && said.contains("****"), "{said}");
+    assert!(said.contains("quoted scalar at line 2"), "{said}");
+    assert!(!said.contains("hunter2"), "{said}");
+}
+
+/// Bad inputs 61, 62, 63, 64 and 66: whatever is wrong with one file is said at once.
+#[test]
+fn all_mistakes_of_a_file_are_listed_together() {
+    let files = Files::new();
+    let cases: [(&str, &[&str]); 4] = [
+        (
+            "server:\n  bind_adress: a:1\n  http_port: 1\n  http_port: 2\nStorage:\n  data_dir: x\n",
+            &[
+                "did you mean server.bind_address?",
+                "stands twice",
+                "did you mean storage.data_dir?",
+            ],
+        ),
+        (
+            "storage:\n  segment_bytes: 1e3\n  tail_window_bytes: -1\n  low_water_bytes: 10G\n\
+             topic:\n  retention_ms: 7D\n  max_message_bytes: 99999999999999999999\n",
+            &["segment_bytes", "tail_window_bytes", "10GiB or 10GB", "7d", "too large"],
+        ),
+        (
+            "server:\n  bind_address: '127.0.0.1:9092'\n  http_port: 9092\n\
+             \u{20} advertised_address: 0.0.0.0:9092\nstorage:\n  segment_bytes: 64KiB\n\
+             topic:\n  retention_bytes: 1KiB\npartitioner:\n  batch_size: 2MiB\n",
+            &[
+                "has 5 problems",
+                "server.http_port: 9092 is the port of server.bind_address too",
+                "server.advertised_address: nobody can connect to 0.0.0.0:9092",
+                "storage.segment_bytes: 64KiB is less than topic.max_message_bytes",
+                "topic.retention_bytes: 1KiB is less than storage.segment_bytes",
+                "partitioner.batch_size: 2MiB is more than topic.max_message_bytes",
+            ],
+        ),
+        ("server:\n  bind_address: '::1:9092'\n", &["bind_address", "brackets"]),
+    ];
+    for (text, expected) in cases {
+        let said = files.refused_text(text);
+        for part in expected {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+    }
+}
+
+/// Decimal and binary units are different numbers, and a bare number is bytes or milliseconds.
+#[test]
+fn units_mean_what_is_documented() {
+    let files = Files::new();
+    let config = files.file(
+        "units.yaml",
+        "storage:\n  tail_window_bytes: 10GB\n  low_water_bytes: 10GiB\ntopic:\n  \
+         retention_ms: 250\n",
+    );
+    let shown = run(&["config", "show", "-o", "json", "-c", config.to_str().expect("UTF-8")]);
+    let entries: Value = serde_json::from_slice(&shown.stdout).expect("JSON");
+    let value = |key: &str| {
+        let entries = entries.as_array().expect("a list").iter();
+        let entry = entries.clone().find(|entry| entry["key"] == key).expect("every key");
+        entry["value"].as_str().expect("text").to_owned()
+    };
+    assert_eq!(value("storage.tail_window_bytes"), "10GB");
+    assert_eq!(value("storage.low_water_bytes"), "10GiB");
+    assert_eq!(value("topic.retention_ms"), "250ms");
+}
+
+/// Bad input 64, for a user who may not have the port.
+#[test]
+fn a_privileged_port_is_named_with_its_key() {
+    let first_free = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start");
+    let first_free: u16 = first_free.ok().and_then(|t| t.trim().parse().ok()).unwrap_or(1024);
+    if !has_root_and(&[]) || first_free < 2 {
+        eprintln!("skipped: this system lets everybody have every port");
+        return;
+    }
+    let files = Files::new();
+    let data = files.path("data");
+    fs::create_dir(&data).expect("made");
+    std::os::unix::fs::chown(&data, Some(NOBODY), Some(NOBODY)).expect("we are root");
+    let setup = Setup::new(&data);
+    let (code, said) =
+        Setup { bind: "127.0.0.1:1".to_owned(), uid: Some(NOBODY), ..setup }.refused();
+    assert_eq!(code, PERMISSION, "{said}");
+    assert!(said.contains("server.bind_address 127.0.0.1:1"), "{said}");
+}
+
+/// Bad input 66: clients would be sent to a name that stands for nothing.
+#[test]
+fn an_advertised_name_that_stands_for_no_address_is_refused() {
+    let files = Files::new();
+    // A name that is reserved to stand for nothing, RFC 6761.
+    let config = files.file("a.yaml", "server:\n  advertised_address: broker.invalid:9092\n");
+    let (code, said) = files.refused(&config);
+    assert_eq!(code, CONFIGURATION, "{said}");
+    assert!(said.contains("server.advertised_address broker.invalid:9092"), "{said}");
+    let config = files.file("a.yaml", "server:\n  advertised_address: localhost:9092\n");
+    Setup { config: Some(config), ..Setup::new(files.path("data")) }.start().stop();
+}
+
+/// Flag, environment, file with its line, default: nearest first, and each says so.
+#[test]
+fn every_value_says_where_it_comes_from() {
+    let files = Files::new();
+    let config = files.file(
+        "f.yaml",
+        "# ours\nserver:\n  bind_address: 1.1.1.1:1\n  http_port: 1\n  idle_timeout: 1m\n",
+    );
+    let show = |form: &str| {
+        let mut command = rivvend();
+        command.args(["config", "show", "--bind", "3.3.3.3:3", "-o", form, "-c"]).arg(&config);
+        command.env("RIVVEN_HTTP_PORT", "2").env("RIVVEN_BIND", "2.2.2.2:2");
+        let shown = command.output().expect("it runs");
+        assert!(shown.status.success(), "{}", stderr(&shown));
+        stdout(&shown)
+    };
+    let file = format!("file {}:5", config.display());
+    let expected = [
+        ("server.bind_address", "3.3.3.3:3", "flag --bind"),
+        ("server.http_port", "2", "environment RIVVEN_HTTP_PORT"),
+        ("server.idle_timeout", "1m", &file),
+        ("server.protected_mode", "true", "default"),
+    ];
+    let entries: Vec<Value> = serde_json::from_str(&show("json")).expect("JSON");
+    for (key, value, source) in expected {
+        let entry = entries.iter().find(|entry| entry["key"] == key).expect("every key");
+        assert_eq!((&entry["value"], &entry["source"]), (&value.into(), &source.into()), "{key}");
+        let line = |form: &str| {
+            let text = show(form);
+            let line = text.lines().find(|line| line.starts_with(key)).map(str::to_owned);
+            line.unwrap_or_else(|| panic!("{key} in {text}"))
+        };
+        for form in ["table", "wide"] {
+            assert!(line(form).contains(value) && line(form).contains(source), "{}", line(form));
+        }
+        assert_eq!(line("name"), key);
+    }
+    let lines: Vec<Value> =
+        show("jsonl").lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(lines, entries);
+    let yaml: Vec<Value> = serde_yaml::from_str(&show("yaml")).expect("YAML");
+    assert_eq!(yaml, entries);
+    let default = run(&["config", "default", "-o", "name"]);
+    assert_eq!(stdout(&default), show("name"));
+}
+
+/// `config check` lists mistakes for programs too, and what it accepts `serve` accepts.
+#[test]
+fn checking_a_file_lists_its_mistakes_as_data() {
+    let files = Files::new();
+    let wrong = files.file("wrong.yaml", "server:\n  http_prot: 1\ntopic:\n  durability: disk\n");
+    let wrong = wrong.to_str().expect("UTF-8");
+    let checked = run(&["config", "check", wrong, "-o", "jsonl"]);
+    assert_eq!(checked.status.code(), Some(CONFIGURATION));
+    let found: Vec<Value> =
+        stdout(&checked).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert_eq!(found[0]["place"], "server.http_prot");
+    assert_eq!(found[1]["place"], "topic.durability");
+    assert!(stderr(&checked).contains("has 2 problems"), "{}", stderr(&checked));
+
+    let default = run(&["config", "default"]);
+    let file = files.file("default.yaml", &default.stdout);
+    let checked = run(&["config", "check", file.to_str().expect("UTF-8"), "-o", "json"]);
+    assert_eq!((checked.status.code(), stdout(&checked).trim()), (Some(0), "[]"));
+}
