@@ -5,6 +5,7 @@
 mod bench;
 mod config;
 mod consume;
+mod context;
 mod embedded;
 mod failure;
 mod format;
@@ -66,6 +67,7 @@ enum Command {
     Inspect(inspect::InspectArgs),
     Bench(bench::BenchArgs),
     Config(config::ConfigArgs),
+    Context(context::ContextArgs),
     Completions(generate::CompletionsArgs),
     Man(generate::ManArgs),
     #[command(hide = true)]
@@ -99,6 +101,7 @@ fn run(cli: &Cli) -> Outcome {
         Some(Command::Inspect(args)) => inspect::run(args),
         Some(Command::Bench(args)) => bench::run(args),
         Some(Command::Config(args)) => config::run(args),
+        Some(Command::Context(args)) => context::run(args),
         Some(Command::Completions(args)) => generate::completions(args),
         Some(Command::Man(args)) => generate::man(args),
         Some(Command::Generate(args)) => generate::generate(args),

@@ -2,6 +2,7 @@
 //! itself with the engine in this process. Whatever it is, the command gets a [`Client`] and works
 //! the same.
 
+use std::env::VarError;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -9,6 +10,7 @@ use clap::Args;
 use rivvend::client::{Client, ClientError, ClientOptions, Target};
 use rivvend::config::{Address, did_you_mean};
 
+use crate::context::{Context, Contexts};
 use crate::embedded::{Embedded, OpenFailure};
 use crate::failure::{Exit, Failure, Outcome, exit_of};
 use crate::interrupt::Interrupt;
@@ -23,10 +25,13 @@ const RETRY_PAUSE: Duration = Duration::from_millis(50);
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Connection")]
 pub(crate) struct TargetArgs {
-    /// Broker to talk to [default: localhost:9092] [env: RIVVEN_SERVER]
+    /// Broker to talk to [default: the context's, else localhost:9092] [env: RIVVEN_SERVER]
     #[arg(long, value_name = "HOST:PORT", value_parser = value::<Address>)]
     #[arg(conflicts_with_all = ["data_dir", "embedded"])]
     server: Option<Address>,
+    /// Context that says where to go; see `rivvend context` [env: RIVVEN_CONTEXT]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["server", "data_dir", "embedded"])]
+    context: Option<String>,
     /// Work on this data directory: through its broker when one runs, else in this process
     #[arg(short, long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
@@ -108,36 +113,68 @@ async fn connect(args: &TargetArgs, intent: Intent) -> Result<(Client, Option<Em
         request_timeout: args.timeout,
         ..ClientOptions::default()
     };
-    match directory(args)? {
-        Some(directory) => open_directory(&directory, args.timeout, intent, options).await,
-        None => Ok((Client::connect(Target::Tcp(server(args)?), options).await?, None)),
+    match place(args)? {
+        Place::Directory(directory) => {
+            open_directory(&directory, args.timeout, intent, options).await
+        }
+        Place::Server(server) => Ok((Client::connect(Target::Tcp(server), options).await?, None)),
     }
 }
 
-fn server(args: &TargetArgs) -> Result<String, Failure> {
+/// Where a command goes.
+#[derive(Debug, PartialEq, Eq)]
+enum Place {
+    Server(String),
+    Directory(PathBuf),
+}
+
+/// The first of: a flag, a variable, the context that is used, the default. Of two variables the
+/// one that names a server is the more definite.
+fn place(args: &TargetArgs) -> Result<Place, Failure> {
     if let Some(server) = &args.server {
-        return Ok(server.to_string());
+        return Ok(Place::Server(server.to_string()));
     }
-    match std::env::var("RIVVEN_SERVER") {
-        Ok(text) => match value::<Address>(&text) {
-            Ok(address) => Ok(address.to_string()),
+    if let Some(directory) = &args.data_dir {
+        return Ok(Place::Directory(directory.clone()));
+    }
+    if args.embedded {
+        return match std::env::var_os("RIVVEN_DATA_DIR") {
+            Some(directory) => Ok(Place::Directory(directory.into())),
+            None => Err(Failure::usage("--embedded needs RIVVEN_DATA_DIR")
+                .hint("name the directory with --data-dir DIR")),
+        };
+    }
+    if let Some(name) = &args.context {
+        return of_context(Contexts::load()?.get(name)?);
+    }
+    if let Some(text) = variable("RIVVEN_SERVER")? {
+        return match value::<Address>(&text) {
+            Ok(address) => Ok(Place::Server(address.to_string())),
             Err(wrong) => Err(Failure::usage(format!("RIVVEN_SERVER: {text:?} {wrong}"))),
-        },
-        Err(_) => Ok(DEFAULT_SERVER.to_owned()),
+        };
+    }
+    let contexts = Contexts::load()?;
+    match variable("RIVVEN_CONTEXT")?.or_else(|| contexts.current.clone()) {
+        Some(name) => of_context(contexts.get(&name)?),
+        None => Ok(Place::Server(DEFAULT_SERVER.to_owned())),
     }
 }
 
-fn directory(args: &TargetArgs) -> Result<Option<PathBuf>, Failure> {
-    if let Some(directory) = &args.data_dir {
-        return Ok(Some(directory.clone()));
+fn of_context(context: &Context) -> Result<Place, Failure> {
+    match (&context.server, &context.data_dir) {
+        (Some(server), _) => Ok(Place::Server(server.clone())),
+        (None, Some(directory)) => Ok(Place::Directory(directory.clone())),
+        (None, None) => unreachable!("a context without a place is refused when it is read"),
     }
-    if !args.embedded {
-        return Ok(None);
-    }
-    match std::env::var_os("RIVVEN_DATA_DIR") {
-        Some(directory) => Ok(Some(directory.into())),
-        None => Err(Failure::usage("--embedded needs RIVVEN_DATA_DIR")
-            .hint("name the directory with --data-dir DIR")),
+}
+
+/// A variable that is set and not empty.
+fn variable(name: &str) -> Result<Option<String>, Failure> {
+    match std::env::var(name) {
+        Ok(text) if text.is_empty() => Ok(None),
+        Ok(text) => Ok(Some(text)),
+        Err(VarError::NotPresent) => Ok(None),
+        Err(VarError::NotUnicode(_)) => Err(Failure::usage(format!("{name} is not UTF-8"))),
     }
 }
 

@@ -21,7 +21,7 @@ pub use problem::{Origin, Problem, Problems, did_you_mean};
 pub use value::{Address, Limit, LogLevel, Size, Value};
 
 /// Variables with our prefix that are not configuration keys.
-const OTHER_VARIABLES: &[&str] = &["RIVVEN_CONFIG", "RIVVEN_SERVER"];
+const OTHER_VARIABLES: &[&str] = &["RIVVEN_CONFIG", "RIVVEN_CONTEXT", "RIVVEN_SERVER"];
 
 /// A flag of the command line that sets a key.
 #[derive(Clone, Debug)]

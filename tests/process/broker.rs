@@ -35,6 +35,8 @@ fn without_settings(mut command: Command) -> Command {
             command.env_remove(name);
         }
     }
+    // Nor what whoever runs the tests keeps at home.
+    command.env("XDG_CONFIG_HOME", "/nonexistent");
     command.stdin(Stdio::null());
     command
 }

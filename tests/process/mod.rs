@@ -10,6 +10,7 @@ mod batches;
 mod bench;
 mod broker;
 mod configuration;
+mod contexts;
 mod corruption;
 mod descriptors;
 mod disk_full;
