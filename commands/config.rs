@@ -1,16 +1,19 @@
 //! `rivvend config`: what the configuration is, where each value came from, and whether a file is
-//! valid. Talks to no broker.
+//! valid; what a running broker has,
+//! and letting it read its file again.
 
 use std::io::Write as _;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use rivvend::config::{Config, KEYS, Key, Sources, default_file};
+use rivvend::protocol::error::ErrorCode;
 use serde::Serialize;
 
 use crate::failure::{Exit, Failure, Outcome};
 use crate::output::{Column, ErrorArgs, Format, Listing, OutputArgs};
 use crate::settings::{SettingsArgs, read_file};
+use crate::target::{self, Intent, TargetArgs};
 
 /// Show, check and document the configuration
 #[derive(Args, Clone, Debug)]
@@ -29,6 +32,7 @@ enum ConfigCommand {
     #[command(after_help = "Examples:\n  rivvend config check /etc/rivvend.yaml\n  \
         rivvend config check broker.yaml -o jsonl")]
     Check(CheckArgs),
+    Reload(ReloadArgs),
     /// Print config/rivvend.yaml: every key with its documentation, unit and default
     #[command(after_help = "Examples:\n  rivvend config default > rivvend.yaml\n  \
         rivvend config default -o name")]
@@ -53,6 +57,20 @@ struct CheckArgs {
     output: Option<Format>,
     #[command(flatten)]
     errors: ErrorArgs,
+}
+
+/// Let a running broker read its configuration again, as on SIGHUP
+///
+/// What may change while it runs does; what needs a restart is named. A configuration with anything
+/// wrong in it changes nothing and ends the command with 78.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "Examples:\n  rivvend config reload\n  \
+    rivvend config reload --data-dir /var/lib/rivvend")]
+struct ReloadArgs {
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
+    target: TargetArgs,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -97,12 +115,53 @@ const MISTAKES: &[Column<Mistake>] = &[
     Column::text("MISTAKE", |mistake| mistake.message.clone()),
 ];
 
+/// One key that has another value than before; the field names are stable.
+#[derive(Serialize)]
+struct ReloadedKey {
+    key: String,
+    /// Whether the new value holds, or needs a restart.
+    is_applied: bool,
+}
+
+const RELOADED: &[Column<ReloadedKey>] = &[
+    Column::text("KEY", |key| key.key.clone()),
+    Column::text("NOW", |key| {
+        if key.is_applied { "applied" } else { "after a restart" }.to_owned()
+    }),
+];
+
 pub(crate) fn run(args: &ConfigArgs) -> Outcome {
     match &args.command {
         ConfigCommand::Show(args) => show(args),
         ConfigCommand::Check(args) => check(args),
+        ConfigCommand::Reload(args) => reload(args),
         ConfigCommand::Default(args) => default(args),
     }
+}
+
+fn reload(args: &ReloadArgs) -> Outcome {
+    target::run(&args.target, Intent::Read, async |session| {
+        if session.is_embedded {
+            let failure = Failure::new(Exit::Unavailable, "no broker serves this directory");
+            return Err(failure.hint("there is nothing to reload: its next start reads the file"));
+        }
+        let reloaded = session.client.reload_config().await.map_err(|error| {
+            let failure = Failure::from(error);
+            match failure.code {
+                Some(ErrorCode::InvalidConfig) => Failure { exit: Exit::Configuration, ..failure },
+                _ => failure,
+            }
+        })?;
+        if !reloaded.later.is_empty() {
+            eprintln!("these need a restart of the broker: {}", reloaded.later.join(", "));
+        }
+        let key = |is_applied| move |key: String| ReloadedKey { key, is_applied };
+        let mut keys: Vec<ReloadedKey> = reloaded.changed.into_iter().map(key(true)).collect();
+        keys.extend(reloaded.later.into_iter().map(key(false)));
+        let listing = Listing { items: &keys, columns: RELOADED, name: |k| k.key.clone() };
+        listing.print(args.output.output)?;
+        Ok(Exit::Ok)
+    })
 }
 
 fn default(args: &DefaultArgs) -> Outcome {

@@ -35,7 +35,7 @@ pub(crate) fn run(args: &ServeArgs) -> Outcome {
         return Err(Failure::new(Exit::Configuration, message));
     }
     let config = args.settings.load()?;
-    let load = || args.settings.load().map_err(|failure| failure.to_string());
+    let load = || args.settings.load().map_err(|failure| failure.message);
     start(&config, &load)
 }
 

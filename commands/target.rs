@@ -64,6 +64,8 @@ pub(crate) struct Session {
     pub(crate) client: Client,
     /// Whether the command shall stop.
     pub(crate) interrupt: Interrupt,
+    /// Whether the broker is the engine in this process.
+    pub(crate) is_embedded: bool,
 }
 
 /// Connects, runs the command until it ends or is interrupted, and closes what was opened.
@@ -94,7 +96,7 @@ pub(crate) fn run_until_done(
         let failed = |e| Failure::failed(format!("can not listen for signals: {e}"));
         let interrupt = Interrupt::listen().map_err(failed)?;
         let (client, embedded) = connect(target, intent).await?;
-        let session = Session { client, interrupt };
+        let session = Session { client, interrupt, is_embedded: embedded.is_some() };
         let outcome = work(&session).await;
         drop(session);
         match embedded {

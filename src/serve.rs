@@ -18,7 +18,7 @@ use crate::broker::{self, DataDirectory, Mode, Node, NodeOptions, StartError, To
 use crate::config::{Address, Config};
 use crate::limits;
 use crate::metadata::config::{BrokerDefaults, ConfigError};
-use crate::net::executor::Executor;
+use crate::net::executor::{Executor, Running};
 use crate::net::listener::{UnixSocket, bind_tcp};
 use crate::net::{Edge, Settings, systemd};
 use crate::storage::file::FileDisk;
@@ -99,7 +99,8 @@ pub async fn serve(config: &Config, reload: Reload<'_>) -> Result<(), ServeError
         address: config.storage.data_dir.display().to_string(),
         error,
     })?;
-    executor.serve(Arc::clone(&node));
+    let (running, mut reloads) = Running::with_reloads(config);
+    executor.serve(Arc::clone(&node), Arc::clone(&running));
     telemetry.recovery_ms.set(begun.elapsed().as_millis() as i64);
     announce(config, &node, native_address);
     let listeners = [http, edge.serve_tcp(native), edge.serve_unix(unix)];
@@ -110,11 +111,16 @@ pub async fn serve(config: &Config, reload: Reload<'_>) -> Result<(), ServeError
         "ready"
     );
     notify(systemd::State::Ready);
-    let mut reloader = Reloader::new(config, reload);
+    let reloader = Reloader::new(running, reload);
     loop {
         tokio::select! {
             () = signals.wait() => break,
-            _ = hangups.recv() => reloader.reload(&node, &telemetry),
+            // What came of it is in the log.
+            _ = hangups.recv() => drop(reloader.reload(&node, &telemetry)),
+            Some(reply) = reloads.recv() => {
+                // Whoever asked may be gone; that the broker has done it stays true.
+                let _ = reply.send(reloader.reload(&node, &telemetry));
+            }
             failure = node.failure() => return Err(ServeError::Start(StartError::Failed(failure))),
         }
     }
@@ -130,7 +136,7 @@ pub async fn embed(config: &Config, mode: Mode) -> Result<(Arc<Node>, UnixStream
     let telemetry = Arc::new(Telemetry::default());
     let executor = Executor::new(Arc::clone(&telemetry));
     let node = Node::open(options(config, mode, &telemetry)?).await?;
-    executor.serve(Arc::clone(&node));
+    executor.serve(Arc::clone(&node), Running::once(config));
     let edge = Edge::new(executor, telemetry, Settings::default());
     let (client, _served) = edge.embedded()?;
     Ok((node, client.into_std()?))

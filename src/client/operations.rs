@@ -11,7 +11,8 @@ use crate::protocol::native::message::{
     AddPartitions, AlterTopic, CreateTopics, DeleteRecords, DeleteRecordsPartitionResult,
     DeleteTopics, DescribeTopics, Fetch, FetchPartitionResult, InitProducer, InitProducerResult,
     ListOffsets, ListOffsetsPartition, ListOffsetsPartitionResult, Metadata, MetadataResult,
-    Metrics, Produce, ProducePartitionResult, TopicDescription, TopicResult, response,
+    Metrics, Produce, ProducePartitionResult, ReloadConfig, ReloadConfigResult, TopicDescription,
+    TopicResult, response,
 };
 
 /// The offsets that [`ListOffsets`] knows by name, as its time stamps.
@@ -35,7 +36,8 @@ pub(super) fn is_repeatable(operation: &Operation) -> bool {
         | Operation::ListOffsets(_)
         | Operation::DescribeTopics(_)
         | Operation::InitProducer(_)
-        | Operation::Metrics(_) => true,
+        | Operation::Metrics(_)
+        | Operation::ReloadConfig(_) => true,
         // The high watermark moves between two tries; a named offset does not.
         Operation::DeleteRecords(delete) => {
             delete.validate_only || delete.partitions.iter().all(|one| one.before_offset >= 0)
@@ -215,6 +217,14 @@ impl Client {
     /// See [`Client::call`].
     pub async fn metrics(&self) -> Result<String, ClientError> {
         Ok(expect!(self, Metrics, self.ask(Metrics {}).await?)?.text)
+    }
+
+    /// Lets the server read its configuration again, and tells which keys have new values.
+    ///
+    /// # Errors
+    /// See [`Client::call`]; a configuration with anything wrong in it changes nothing.
+    pub async fn reload_config(&self) -> Result<ReloadConfigResult, ClientError> {
+        expect!(self, ReloadConfig, self.ask(ReloadConfig {}).await?)
     }
 }
 

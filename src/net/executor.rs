@@ -3,6 +3,7 @@
 //! awaited. Knows partitions only through their handles and commands.
 
 mod admin;
+mod config;
 mod fetch;
 mod produce;
 
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+pub use self::config::{ReloadReply, Reloaded, Running};
 use super::service::{Answer, Feed, Health, Pending, Progress, Service, Session};
 use crate::broker::Node;
 use crate::limits;
@@ -31,6 +33,8 @@ const TIMEOUT_MAX: Duration = Duration::from_secs(300);
 pub struct Executor {
     /// Empty while the node recovers, when only its progress can be asked for.
     node: OnceLock<Arc<Node>>,
+    /// Set together with the node.
+    running: OnceLock<Arc<Running>>,
     telemetry: Arc<Telemetry>,
 }
 
@@ -38,20 +42,26 @@ impl Executor {
     /// An executor that says how far recovery is.
     #[must_use]
     pub fn new(telemetry: Arc<Telemetry>) -> Arc<Executor> {
-        Arc::new(Executor { node: OnceLock::new(), telemetry })
+        Arc::new(Executor { node: OnceLock::new(), running: OnceLock::new(), telemetry })
     }
 
-    /// Serves this node from now on.
+    /// Serves this node, which runs with this configuration, from now on.
     ///
     /// # Panics
     /// When it serves one already.
-    pub fn serve(&self, node: Arc<Node>) {
+    pub fn serve(&self, node: Arc<Node>, running: Arc<Running>) {
+        assert!(self.running.set(running).is_ok(), "an executor serves one node");
         assert!(self.node.set(node).is_ok(), "an executor serves one node");
     }
 
     fn node(&self) -> Result<&Arc<Node>, Error> {
         let message = "the broker is recovering; try again in a moment";
         self.node.get().ok_or_else(|| Error::new(ErrorCode::LeaderNotAvailable, message))
+    }
+
+    /// What the node runs with. Only for requests, which come once there is a node.
+    fn running(&self) -> &Running {
+        self.running.get().expect("the configuration is there before the node")
     }
 }
 
@@ -82,6 +92,7 @@ impl Service for Executor {
                 let text = self.metrics();
                 Pending::Ready(Answer::of(Response::ok(MetricsResult { text })))
             }
+            Some(Operation::ReloadConfig(_)) => config::reload(self.running(), timeout),
             Some(Operation::Subscribe(_)) | None => {
                 let message = "the request names no operation that this version knows";
                 Pending::Ready(failed(Error::new(ErrorCode::InvalidRequest, message)))

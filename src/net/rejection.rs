@@ -34,7 +34,12 @@ pub(super) fn for_each_error(response: &Response, mut show: impl FnMut(&Error)) 
         Some(response::Result::DeleteTopics(r)) => all(&r.topics, |t| t.error.as_ref(), show),
         Some(response::Result::DescribeTopics(r)) => all(&r.topics, |t| t.error.as_ref(), show),
         Some(response::Result::DeleteRecords(r)) => all(&r.partitions, |p| p.error.as_ref(), show),
-        Some(response::Result::InitProducer(_) | response::Result::Metrics(_)) | None => {}
+        Some(
+            response::Result::InitProducer(_)
+            | response::Result::Metrics(_)
+            | response::Result::ReloadConfig(_),
+        )
+        | None => {}
     }
 }
 

@@ -1,9 +1,12 @@
 //! The configuration, read again while the broker runs: what may change does, what can not is
 //! named, and a configuration with anything wrong in it changes nothing.
 
+use std::sync::Arc;
+
 use super::topic_policy;
 use crate::broker::Node;
 use crate::config::{Adopted, Config};
+use crate::net::executor::{Reloaded, Running};
 use crate::telemetry::{Log, Telemetry};
 
 /// Where a configuration comes from again, and what it changes outside the node.
@@ -23,17 +26,17 @@ impl std::fmt::Debug for Reload<'_> {
 
 /// The configuration that holds, and where a newer one comes from.
 pub(super) struct Reloader<'a> {
-    config: Config,
+    running: Arc<Running>,
     source: Reload<'a>,
 }
 
 impl<'a> Reloader<'a> {
-    pub(super) fn new(config: &Config, source: Reload<'a>) -> Reloader<'a> {
-        Reloader { config: config.clone(), source }
+    pub(super) fn new(running: Arc<Running>, source: Reload<'a>) -> Reloader<'a> {
+        Reloader { running, source }
     }
 
-    /// Reads the configuration again and tells what came of it.
-    pub(super) fn reload(&mut self, node: &Node, telemetry: &Telemetry) {
+    /// Reads the configuration again and tells what came of it, in the log as well.
+    pub(super) fn reload(&self, node: &Node, telemetry: &Telemetry) -> Result<Reloaded, String> {
         let outcome = self.adopt(node);
         telemetry.config_reload_failed.set(i64::from(outcome.is_err()));
         match outcome {
@@ -43,18 +46,21 @@ impl<'a> Reloader<'a> {
                     let keys = adopted.later.join(", ");
                     tracing::warn!(keys, "these changes of the configuration need a restart");
                 }
-                self.config = adopted.config;
+                self.running.replace(adopted.config);
+                Ok(Reloaded { changed: adopted.changed, later: adopted.later })
             }
             Err(error) => {
-                let error = error.lines().map(str::trim).collect::<Vec<_>>().join("; ");
-                tracing::error!("the configuration was not reloaded, the old one stays: {error}");
+                let line = error.lines().map(str::trim).collect::<Vec<_>>().join("; ");
+                tracing::error!("the configuration was not reloaded, the old one stays: {line}");
+                Err(format!("the configuration was not reloaded, the old one stays: {error}"))
             }
         }
     }
 
     fn adopt(&self, node: &Node) -> Result<Adopted, String> {
         let newer = (self.source.load)()?;
-        let adopted = self.config.adopt(&newer).map_err(|problems| problems.to_string())?;
+        let adopted =
+            self.running.config().adopt(&newer).map_err(|problems| problems.to_string())?;
         let policy = topic_policy(&adopted.config).map_err(|errors| {
             errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
         })?;

@@ -278,3 +278,50 @@ fn checking_a_file_lists_its_mistakes_as_data() {
     let checked = run(&["config", "check", file.to_str().expect("UTF-8"), "-o", "json"]);
     assert_eq!((checked.status.code(), stdout(&checked).trim()), (Some(0), "[]"));
 }
+
+/// Bad input 72 through the command: what changed is told, what needs a restart is named, and a
+/// broken file keeps the old values and ends the command with 78.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_running_broker_reads_its_configuration_again_when_asked() {
+    let files = Files::new();
+    let config = files.file("f.yaml", "topic:\n  retention_ms: 1h\n");
+    let setup = Setup { config: Some(config), ..Setup::new(files.path("data")) };
+    let broker = setup.start();
+    let server = broker.native.to_string();
+    let data = setup.data.to_str().expect("UTF-8");
+    let reload = |place: [&str; 2]| run(&["config", "reload", "-o", "json", place[0], place[1]]);
+    let gauge = async || {
+        let metrics = broker.client().await.metrics().await.expect("an answer");
+        let line = metrics.lines().find(|l| l.starts_with("rivven_config_reload_failed "));
+        line.expect("a gauge").to_owned()
+    };
+    files.file("f.yaml", "topic:\n  retention_ms: 2h\nstorage:\n  tail_window_bytes: 1GiB\n");
+    let told = reload(["--server", &server]);
+    assert!(told.status.success(), "{}", stderr(&told));
+    let keys: Value = serde_json::from_slice(&told.stdout).expect("JSON");
+    let expected = serde_json::json!([
+        {"key": "topic.retention_ms", "is_applied": true},
+        {"key": "storage.tail_window_bytes", "is_applied": false},
+    ]);
+    assert_eq!(keys, expected);
+    assert!(stderr(&told).contains("need a restart"), "{}", stderr(&told));
+    // Through the socket of the broker that holds the directory; it still has the old window.
+    let told = reload(["--data-dir", data]);
+    assert!(stdout(&told).contains("tail_window_bytes"), "{}", stdout(&told));
+    assert!(!stdout(&told).contains("retention_ms"), "{}", stdout(&told));
+    assert!(gauge().await.ends_with(" 0"));
+
+    files.file("f.yaml", "topic:\n  retention_ms: 3h\n  retention_sm: 1h\n");
+    let refused = reload(["--server", &server]);
+    assert_eq!(refused.status.code(), Some(CONFIGURATION), "{}", stderr(&refused));
+    assert!(refused.stdout.is_empty());
+    assert!(stderr(&refused).contains("did you mean topic.retention_ms?"), "{}", stderr(&refused));
+    assert!(stderr(&refused).contains("the old one stays"), "{}", stderr(&refused));
+    assert!(gauge().await.ends_with(" 1"));
+    files.file("f.yaml", "topic:\n  retention_ms: 2h\n");
+    assert_eq!(reload(["--server", &server]).status.code(), Some(0));
+    assert!(gauge().await.ends_with(" 0"));
+    broker.stop();
+    let nobody = reload(["--data-dir", data]);
+    assert_eq!(nobody.status.code(), Some(5), "{}", stderr(&nobody));
+}

@@ -7,7 +7,7 @@ use rivvend::protocol::native::frame::Preface;
 use rivvend::protocol::native::message::{
     AlterTopic, CreateTopics, DeleteRecords, DeleteRecordsPartition, DescribeTopics, Fetch,
     FetchPartition, InitProducer, ListOffsets, ListOffsetsPartition, Metadata, Metrics, NewTopic,
-    Produce, ProducePartition, Subscribe,
+    Produce, ProducePartition, ReloadConfig, Subscribe,
 };
 use rivvend::random::Random;
 
@@ -152,5 +152,6 @@ fn corpus() -> Vec<Vec<u8>> {
         ),
         request(11, InitProducer { producer_id: -1, producer_epoch: -1 }, &[]),
         request(12, Metrics {}, &[]),
+        request(13, ReloadConfig {}, &[]),
     ]
 }

@@ -82,7 +82,8 @@ async fn execute(node: Arc<Node>, operation: Operation) -> Result<Response, Erro
         Operation::Produce(_)
         | Operation::Fetch(_)
         | Operation::Subscribe(_)
-        | Operation::Metrics(_) => unreachable!("the executor answers these itself"),
+        | Operation::Metrics(_)
+        | Operation::ReloadConfig(_) => unreachable!("the executor answers these itself"),
     })
 }
 

@@ -144,6 +144,9 @@ pub mod request {
         /// See [`super::Metrics`].
         #[prost(message, tag = "22")]
         Metrics(super::Metrics),
+        /// See [`super::ReloadConfig`].
+        #[prost(message, tag = "23")]
+        ReloadConfig(super::ReloadConfig),
         }
     }
 }
@@ -192,6 +195,9 @@ pub mod response {
         /// See [`super::MetricsResult`].
         #[prost(message, tag = "22")]
         Metrics(super::MetricsResult),
+        /// See [`super::ReloadConfigResult`].
+        #[prost(message, tag = "23")]
+        ReloadConfig(super::ReloadConfigResult),
         }
     }
 }

@@ -581,4 +581,16 @@ messages! {
         #[prost(string, tag = "1")]
         pub text: String,
     }
+    /// Reads the broker's configuration again, as SIGHUP does: as a whole or not at all.
+    pub struct ReloadConfig {}
+
+    /// Answer to [`ReloadConfig`].
+    pub struct ReloadConfigResult {
+        /// Keys whose new values hold now.
+        #[prost(string, repeated, tag = "1")]
+        pub changed: Vec<String>,
+        /// Keys whose new values need a restart.
+        #[prost(string, repeated, tag = "2")]
+        pub later: Vec<String>,
+    }
 }
