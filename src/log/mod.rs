@@ -46,9 +46,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use append::{AppendError, Appended};
-pub use open::{Known, KnownFrontier, OpenError, OpenMode, Recovery, Torn};
+pub use open::{FileKind, Known, KnownFrontier, OpenError, OpenMode, Recovery, Torn, segment_name};
 pub use read::{Damage, FileRange, LogView, Position, ReadError, ReadRange};
-pub use retention::{ChangeError, Truncated};
+pub use retention::{ChangeError, Truncated, load_log_start};
+pub use sidecar::{Comparison, IndexEntry, SideFile, SideFileState, SideFiles, Verdict};
 pub use sums::Seals;
 pub use sync::{Poisoned, Settled, SyncDone, SyncJob};
 pub use upkeep::{UpkeepDone, UpkeepJob};

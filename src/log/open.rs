@@ -141,7 +141,8 @@ struct Found {
 }
 
 /// Name of the segment that begins at `base`.
-pub(super) fn segment_name(base: Offset) -> String {
+#[must_use]
+pub fn segment_name(base: Offset) -> String {
     format!("{:020}.log", base.0)
 }
 
@@ -358,29 +359,70 @@ impl Position {
     }
 }
 
+/// What a file in the directory of a log is, by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileKind {
+    /// The segment that begins at this offset.
+    Segment(Offset),
+    /// One of the three side files of that segment.
+    SideFile(Offset),
+    /// What was known of the producers at this offset.
+    ProducerSnapshot(Offset),
+    /// `leader-epochs`, `log-start` or the marker of a failed sync.
+    State,
+    /// A copy of what was cut off or set aside; nothing reads it.
+    SetAside,
+    /// What a change that was cut short has left behind.
+    Leftover,
+    /// No file of ours.
+    Unknown,
+}
+
+impl FileKind {
+    /// The kind of file with this name.
+    #[must_use]
+    pub fn of(name: &str) -> FileKind {
+        let side_file = || sidecar::KINDS.iter().find_map(|(kind, _)| segment_base(name, kind));
+        let leftover = || {
+            let ends = [".tmp", ".unfinished", retention::DELETED];
+            ends.iter().any(|end| name.ends_with(end))
+        };
+        if let Some(base) = segment_base(name, "log") {
+            FileKind::Segment(base)
+        } else if let Some(base) = side_file() {
+            FileKind::SideFile(base)
+        } else if leftover() {
+            FileKind::Leftover
+        } else if let Some(offset) = producers::snapshot_offset(name) {
+            FileKind::ProducerSnapshot(offset)
+        } else if ["leader-epochs", "log-start", SYNC_FAILED].contains(&name) {
+            FileKind::State
+        } else if name.ends_with(".torn") {
+            FileKind::SetAside
+        } else {
+            FileKind::Unknown
+        }
+    }
+}
+
 fn list(disk: &dyn Disk, dir: &Path) -> Result<Found, StorageError> {
     let mut found = Found::default();
-    let entries = disk.list(dir)?;
     let mut side_files: BTreeMap<Offset, Vec<u64>> = BTreeMap::new();
-    for entry in entries {
+    for entry in disk.list(dir)? {
         let name = entry.name;
-        let own = ["leader-epochs", "log-start", SYNC_FAILED].contains(&name.as_str());
-        found.sync_failed |= name == SYNC_FAILED;
-        let side_file = sidecar::KINDS.iter().find_map(|(kind, _)| segment_base(&name, kind));
-        if let Some(base) = segment_base(&name, "log") {
-            found.segments.push((base, entry.len));
-        } else if let Some(base) = side_file {
-            side_files.entry(base).or_default().push(entry.len);
-        } else if name.ends_with(".tmp")
-            || name.ends_with(".unfinished")
-            || name.ends_with(retention::DELETED)
-        {
-            found.removing |= name.ends_with(retention::DELETED);
-            found.leftovers.push(dir.join(name));
-        } else if let Some(offset) = producers::snapshot_offset(&name) {
-            found.snapshot = found.snapshot.max(Some(offset));
-        } else if !own && !name.ends_with(".torn") {
-            found.unknown.push(name);
+        match FileKind::of(&name) {
+            FileKind::Segment(base) => found.segments.push((base, entry.len)),
+            FileKind::SideFile(base) => side_files.entry(base).or_default().push(entry.len),
+            FileKind::Leftover => {
+                found.removing |= name.ends_with(retention::DELETED);
+                found.leftovers.push(dir.join(name));
+            }
+            FileKind::ProducerSnapshot(offset) => {
+                found.snapshot = found.snapshot.max(Some(offset));
+            }
+            FileKind::State => found.sync_failed |= name == SYNC_FAILED,
+            FileKind::SetAside => {}
+            FileKind::Unknown => found.unknown.push(name),
         }
     }
     let complete = |sizes: &Vec<u64>| {

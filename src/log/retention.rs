@@ -378,7 +378,10 @@ fn save_log_start(disk: &dyn Disk, dir: &Path, start: Offset) -> Result<(), Stor
 }
 
 /// The log start as written down; `None` when it never moved.
-pub(super) fn load_log_start(
+///
+/// # Errors
+/// When the file is there and can not be read as what it is.
+pub fn load_log_start(
     disk: &dyn Disk,
     dir: &Path,
 ) -> Result<Option<Offset>, checkpoint::ReadError> {

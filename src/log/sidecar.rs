@@ -25,9 +25,13 @@
 //! leave the files of different rewrites side by side, so each frame names the places it belongs
 //! to. Readers take what all three have. Versions they do not know count as absent.
 
+mod survey;
+
 use std::io::IoSlice;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+pub use survey::{Comparison, IndexEntry, SideFile, SideFileState, SideFiles, Verdict};
 
 use super::index::Index;
 use crate::record::layout;
