@@ -2,11 +2,11 @@
 //! holds.
 
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 
 use bytes::{Bytes, BytesMut};
-use rivvend::record::{BatchError, CheckRules, CheckedBatch};
+use rivvend::record::{BatchError, BatchHeader, CheckRules, CheckedBatch};
 
 /// How much is read at once. A larger batch is read whole, up to the size that a batch may have.
 const READ_BYTES: usize = 4 << 20;
@@ -22,8 +22,7 @@ pub(super) enum Step {
 }
 
 /// The last offset of a batch. The header's own arithmetic trusts its numbers; a file may hold any.
-pub(super) fn last_offset(batch: &CheckedBatch) -> i64 {
-    let header = batch.header();
+pub(super) fn last_offset(header: &BatchHeader) -> i64 {
     header.base_offset.0.saturating_add(i64::from(header.last_offset_delta))
 }
 
@@ -38,9 +37,15 @@ pub(super) struct Walk {
 
 impl Walk {
     pub(super) fn open(path: &Path) -> io::Result<Walk> {
+        Walk::open_at(path, 0)
+    }
+
+    /// Begins at a place between batches.
+    pub(super) fn open_at(path: &Path, position: u64) -> io::Result<Walk> {
         let rules = CheckRules::internal();
-        let file = File::open(path)?;
-        Ok(Walk { file, rules, ahead: Bytes::new(), position: 0, is_at_end: false })
+        let mut file = File::open(path)?;
+        file.seek(SeekFrom::Start(position))?;
+        Ok(Walk { file, rules, ahead: Bytes::new(), position, is_at_end: false })
     }
 
     /// Byte of the file that is looked at next.
@@ -64,6 +69,12 @@ impl Walk {
                 Err(error) => return Ok(Step::Bad(error.to_string())),
             }
         }
+    }
+
+    /// What stands where the header of a batch should be, after [`Step::Bad`]. Nothing vouches for
+    /// it.
+    pub(super) fn header_here(&self) -> Option<BatchHeader> {
+        BatchHeader::parse(&self.ahead)
     }
 
     /// Whether there is nothing but zeros from the present place on, as a crash may leave them.

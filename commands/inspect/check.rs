@@ -1,0 +1,531 @@
+//! Reads every batch of a log and tells damage from an unsynced tail. What lies below the durable
+//! frontier must be sound; what lies at or above it was never promised. Prints nothing.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::progress::Progress;
+use rivvend::log::epochs::LeaderEpochs;
+use rivvend::log::witness::{Gaps, Witness};
+use rivvend::log::{Seals, load_log_start, segment_name};
+use rivvend::record::BatchHeader;
+use rivvend::storage::file::FileDisk;
+use rivvend::types::{LeaderEpoch, Offset};
+use serde::Serialize;
+
+use super::directory::{LogFiles, SegmentFile};
+use super::walk::{self, Step, Walk};
+use crate::failure::{Exit, Failure, Outcome};
+
+/// A place that is no sound batch.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Spot {
+    pub(super) file: PathBuf,
+    pub(super) byte: u64,
+    pub(super) offset: i64,
+    pub(super) bytes: u64,
+    pub(super) reason: String,
+}
+
+impl fmt::Display for Spot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Spot { file, byte, offset, reason, .. } = self;
+        write!(f, "{}: byte {byte}, offset {offset}: {reason}", file.display())
+    }
+}
+
+/// How far a check goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Until {
+    /// The first place that is not sound: what follows is not served anyway.
+    FirstSpot,
+    /// The end; each segment behind such a place is checked by itself.
+    End,
+}
+
+/// What was found in one segment.
+pub(super) struct SegmentCheck {
+    pub(super) file: PathBuf,
+    pub(super) base: i64,
+    pub(super) file_bytes: u64,
+    pub(super) batches: u64,
+    pub(super) records: u64,
+    /// Size of the sound batches.
+    pub(super) bytes: u64,
+    /// The offset after the last sound batch.
+    pub(super) end_offset: i64,
+    /// Oldest and newest time stamp.
+    pub(super) times: Option<(i64, i64)>,
+    pub(super) tail: Option<Spot>,
+    pub(super) damage: Option<Spot>,
+}
+
+/// What was found in one log.
+pub(super) struct LogCheck {
+    /// Offset up to which it is known to be durable.
+    pub(super) durable_offset: Option<i64>,
+    pub(super) start_offset: i64,
+    /// Where it ends, or where the first spot is.
+    pub(super) end_offset: i64,
+    pub(super) segments: Vec<SegmentCheck>,
+    /// The first of each.
+    pub(super) tail: Option<Spot>,
+    pub(super) damage: Option<Spot>,
+}
+
+impl LogCheck {
+    pub(super) fn sum(&self, of: fn(&SegmentCheck) -> u64) -> u64 {
+        self.segments.iter().map(of).sum()
+    }
+}
+
+/// Says on standard error what was found; damage is a failure.
+pub(super) fn conclude<'a>(found: impl Iterator<Item = &'a LogCheck> + Clone) -> Outcome {
+    for tail in found.clone().filter_map(|log| log.tail.as_ref()) {
+        eprintln!("unsynced tail of {} bytes: {tail}", tail.bytes);
+    }
+    let (mut logs, mut batches, mut records) = (0, 0, 0);
+    for log in found.clone() {
+        logs += 1;
+        batches += log.sum(|segment| segment.batches);
+        records += log.sum(|segment| segment.records);
+    }
+    eprintln!("{logs} partitions, {batches} sound batches, {records} records");
+    let damaged: Vec<String> =
+        found.filter_map(|log| log.damage.as_ref()).map(|spot| spot.to_string()).collect();
+    match damaged.as_slice() {
+        [] => Ok(Exit::Ok),
+        [only] => Err(Failure::failed(format!("damage in {only}"))),
+        several => {
+            let list = several.join("\n  ");
+            Err(Failure::failed(format!("damage in {} places:\n  {list}", several.len())))
+        }
+    }
+}
+
+/// Checks a log.
+pub(super) fn check_log(
+    log: &LogFiles,
+    until: Until,
+    bar: Option<&Progress>,
+) -> Result<LogCheck, Failure> {
+    let first = log.segments.first().map_or(0, |segment| segment.base);
+    let mut found = LogCheck {
+        durable_offset: log.durable,
+        start_offset: first,
+        end_offset: first,
+        segments: Vec::new(),
+        tail: None,
+        damage: None,
+    };
+    let mut order = Order::of(log);
+    found.check_start(log);
+    if found.damage.is_some() && until == Until::FirstSpot {
+        return Ok(found);
+    }
+    let mut expected = first;
+    for (index, segment) in log.segments.iter().enumerate() {
+        let is_last = index + 1 == log.segments.len();
+        let Some(checked) = check_segment(segment, expected, is_last, until, &mut order, bar)?
+        else {
+            // Retention of a running broker has taken it away. The next one may be the first now.
+            expected = log.segments.get(index + 1).map_or(expected, |next| next.base);
+            continue;
+        };
+        let is_sound = found.take(checked);
+        if !is_sound && until == Until::FirstSpot {
+            return Ok(found);
+        }
+        expected = found.segments.last().map_or(expected, |last| last.end_offset);
+        if !is_sound && !is_last {
+            expected = log.segments[index + 1].base;
+            order.epoch = LeaderEpoch(-1);
+        }
+    }
+    found.hold_against_durable(log);
+    Ok(found)
+}
+
+impl LogCheck {
+    /// Whether the log begins where it says.
+    fn check_start(&mut self, log: &LogFiles) {
+        let first = self.start_offset;
+        let (file, offset, reason) = match load_log_start(&FileDisk::default(), &log.dir) {
+            Err(error) => (log.dir.join("log-start"), first, error.to_string()),
+            Ok(start) => {
+                let start = start.map_or(0, |start| start.0);
+                self.start_offset = first.max(start);
+                let is_missing = first > start && log.is_durable(start, false);
+                if log.segments.is_empty() || !is_missing {
+                    return;
+                }
+                let reason = format!("the log begins at {start}: its first segment is missing");
+                (log.dir.join(segment_name(Offset(start))), start, reason)
+            }
+        };
+        self.end_offset = offset;
+        self.damage = Some(Spot { file, byte: 0, offset, bytes: 0, reason });
+    }
+
+    /// Adds the next segment; whether everything is sound up to its end.
+    fn take(&mut self, checked: SegmentCheck) -> bool {
+        let is_sound = checked.tail.is_none() && checked.damage.is_none();
+        if self.tail.is_none() && self.damage.is_none() {
+            self.end_offset = checked.end_offset;
+            self.damage.clone_from(&checked.damage);
+            self.tail.clone_from(&checked.tail);
+        } else if self.damage.is_none() {
+            self.damage.clone_from(&checked.damage);
+        }
+        self.segments.push(checked);
+        is_sound
+    }
+
+    /// A log that ends too early is damaged as well.
+    fn hold_against_durable(&mut self, log: &LogFiles) {
+        let end = self.end_offset;
+        let Some(durable) = self.durable_offset.filter(|durable| *durable > end) else { return };
+        if self.damage.is_some() {
+            return;
+        }
+        let last = self.segments.last_mut();
+        let reason = match &last {
+            None => format!("the log is missing, and it was durable up to offset {durable}"),
+            Some(_) => format!("the log ends here, and it was durable up to offset {durable}"),
+        };
+        let spot = Spot {
+            file: last.as_ref().map_or_else(|| log.dir.clone(), |last| last.file.clone()),
+            byte: last.as_ref().map_or(0, |last| last.file_bytes),
+            offset: end,
+            bytes: 0,
+            reason,
+        };
+        if let Some(last) = last {
+            last.damage = Some(spot.clone());
+        }
+        self.damage = Some(spot);
+    }
+}
+
+/// What batches are held against besides their checksums, which leave out where a batch belongs
+/// and which leader epoch stamped it.
+struct Order<'a> {
+    log: &'a LogFiles,
+    witness: Witness,
+    epoch: LeaderEpoch,
+}
+
+impl Order<'_> {
+    fn of(log: &LogFiles) -> Order<'_> {
+        let below = Offset(log.durable.unwrap_or(0));
+        let witness = match LeaderEpochs::load(&FileDisk::default(), &log.dir) {
+            Ok(Some(epochs)) => Witness::with_epochs(Gaps::Refused, Arc::new(epochs), below),
+            Ok(None) => Witness::new(Gaps::Refused),
+            Err(error) => {
+                eprintln!("warning: {}: {error}", log.dir.display());
+                Witness::new(Gaps::Refused)
+            }
+        };
+        Order { log, witness, epoch: LeaderEpoch(-1) }
+    }
+
+    fn pass(&mut self, header: &BatchHeader, expected: i64) -> Result<(), String> {
+        let (base, epoch) = (header.base_offset, header.leader_epoch);
+        self.witness.check(header, Offset(expected), self.epoch).map_err(|contradiction| {
+            let why = contradiction.why();
+            format!("{why} (offset {base}, epoch {epoch} where offset {expected} comes next)")
+        })?;
+        self.epoch = epoch;
+        Ok(())
+    }
+}
+
+impl SegmentCheck {
+    /// Of a segment nothing is known of yet.
+    pub(super) fn of(segment: &SegmentFile) -> SegmentCheck {
+        SegmentCheck {
+            file: segment.path.clone(),
+            base: segment.base,
+            file_bytes: segment.len,
+            batches: 0,
+            records: 0,
+            bytes: 0,
+            end_offset: segment.base,
+            times: None,
+            tail: None,
+            damage: None,
+        }
+    }
+
+    fn count(&mut self, header: &BatchHeader, end_offset: i64, bytes: u64) {
+        self.end_offset = end_offset;
+        self.batches += 1;
+        self.records += u64::try_from(header.records_count).unwrap_or(0);
+        self.bytes += bytes;
+        let (oldest, newest) = self.times.unwrap_or((header.base_timestamp, header.max_timestamp));
+        let oldest = oldest.min(header.base_timestamp);
+        self.times = Some((oldest, newest.max(header.max_timestamp)));
+    }
+
+    /// Notes the first place that is no sound batch.
+    fn stop(mut self, spot: Spot, log: &LogFiles, is_last: bool) -> SegmentCheck {
+        if self.damage.is_some() || self.tail.is_some() {
+            return self;
+        }
+        if log.is_durable(spot.offset, is_last) {
+            self.damage = Some(spot);
+        } else {
+            self.tail = Some(spot);
+        }
+        self
+    }
+}
+
+/// Checks a segment whose first offset has to be the end of what is before it, up to the first
+/// place that is not sound. `None` when it does not exist any more.
+fn check_segment(
+    segment: &SegmentFile,
+    expected: i64,
+    is_last: bool,
+    until: Until,
+    order: &mut Order<'_>,
+    bar: Option<&Progress>,
+) -> Result<Option<SegmentCheck>, Failure> {
+    let mut seals =
+        Seals::load(&FileDisk::default(), &segment.path, Offset(segment.base), segment.len);
+    let unreadable = |error| Failure::file("read", &segment.path, &error);
+    let mut walk = match Walk::open(&segment.path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        walk => walk.map_err(unreadable)?,
+    };
+    let spot = |byte: u64, offset: i64, reason: String| {
+        let bytes = segment.len.saturating_sub(byte);
+        Spot { file: segment.path.clone(), byte, offset, bytes, reason }
+    };
+    let mut found = SegmentCheck::of(segment);
+    if segment.base != expected {
+        let reason = format!("it should begin at offset {expected}: a segment is missing");
+        found = found.stop(spot(0, expected, reason), order.log, is_last);
+        if until == Until::FirstSpot {
+            found.end_offset = expected;
+            return Ok(Some(found));
+        }
+    }
+    loop {
+        let (at, next) = (walk.position(), found.end_offset);
+        let batch = match walk.next().map_err(unreadable)? {
+            Step::Batch(batch) => batch,
+            Step::End => return Ok(Some(found)),
+            Step::Bad(mut why) => {
+                if walk.is_zero_from_here().map_err(unreadable)? {
+                    "zeros to the end of the file".clone_into(&mut why);
+                }
+                return Ok(Some(found.stop(spot(at, next, why), order.log, is_last)));
+            }
+        };
+        let header = batch.header();
+        if let Err(why) = order.pass(header, next) {
+            return Ok(Some(found.stop(spot(at, next, why), order.log, is_last)));
+        }
+        if let Err(block) = seals.pass(header, walk.position()) {
+            let why = "the checksum over the headers of the block does not match".to_owned();
+            let spot = spot(block.bytes, block.offset.0, why);
+            return Ok(Some(found.stop(spot, order.log, is_last)));
+        }
+        let bytes = walk.position() - at;
+        found.count(header, walk::last_offset(header).saturating_add(1), bytes);
+        if let Some(bar) = bar {
+            bar.advance(bytes);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use rivvend::record::BatchBuilder;
+    use rivvend::types::{Millis, PartitionId, TopicId, TopicPartition};
+
+    use super::super::directory::DataDir;
+
+    use super::*;
+
+    const SEGMENTS: [i64; 2] = [0, 2];
+
+    struct Case {
+        root: tempfile::TempDir,
+        log: LogFiles,
+    }
+
+    /// Two segments with two batches of one record each.
+    fn case() -> Case {
+        let root = tempfile::tempdir().expect("a directory");
+        let id = TopicPartition {
+            topic: TopicId::from_bytes(*b"0123456789abcdef"),
+            partition: PartitionId(0),
+        };
+        let dir = root.path().join("topics").join(id.topic.to_string()).join("0");
+        fs::create_dir_all(&dir).expect("created");
+        for base in SEGMENTS {
+            let mut bytes = Vec::new();
+            for offset in [base, base + 1] {
+                let batch = BatchBuilder::single(Millis(offset), None, Some(b"value"));
+                let stamped = batch.stamp(Offset(offset), LeaderEpoch(0));
+                stamped.slices().iter().for_each(|slice| bytes.extend_from_slice(slice));
+            }
+            fs::write(dir.join(format!("{base:020}.log")), bytes).expect("written");
+        }
+        let log = only_log(root.path());
+        Case { root, log }
+    }
+
+    fn only_log(root: &Path) -> LogFiles {
+        DataDir::open(root).expect("ours").logs.remove(0)
+    }
+
+    fn check(case: &Case, durable: Option<i64>) -> LogCheck {
+        check_until(case, durable, Until::FirstSpot)
+    }
+
+    fn check_until(case: &Case, durable: Option<i64>, until: Until) -> LogCheck {
+        let log = LogFiles { durable, ..only_log(case.root.path()) };
+        check_log(&log, until, None).expect("readable")
+    }
+
+    fn change(case: &Case, segment: usize, change: impl FnOnce(&mut Vec<u8>)) {
+        let path = &case.log.segments[segment].path;
+        let mut bytes = fs::read(path).expect("read");
+        change(&mut bytes);
+        fs::write(path, bytes).expect("written");
+    }
+
+    #[test]
+    fn a_sound_log_is_counted() {
+        let found = check(&case(), Some(4));
+        let (batches, records) = (found.sum(|at| at.batches), found.sum(|at| at.records));
+        assert_eq!((batches, records, found.end_offset), (4, 4, 4));
+        assert!(found.damage.is_none() && found.tail.is_none());
+    }
+
+    /// The same flipped byte is damage below the frontier and a tail above it.
+    #[test]
+    fn the_frontier_tells_damage_from_a_tail() {
+        let case = case();
+        change(&case, 1, |bytes| *bytes.last_mut().expect("not empty") ^= 1);
+        let found = check(&case, Some(4));
+        let damage = found.damage.expect("it was durable");
+        assert_eq!(damage.offset, 3);
+        assert_eq!(damage.byte * 2, case.log.segments[1].len);
+        let found = check(&case, Some(3));
+        assert!(found.damage.is_none() && found.tail.is_some_and(|tail| tail.offset == 3));
+        assert!(
+            check(&case, None).tail.is_some(),
+            "without a journal the last segment may be torn"
+        );
+    }
+
+    /// D9: no checksum of a batch covers its leader epoch. On a sealed segment the side files do.
+    #[test]
+    fn a_flipped_epoch_is_damage_where_something_tells_of_it() {
+        use rivvend::log::{Known, KnownFrontier, Log, LogConfig, OpenMode};
+        let case = case();
+        let path = case.log.segments[0].path.clone();
+        let epoch = |bytes: &mut Vec<u8>| bytes[15] ^= 1;
+        // Opened and closed once, the sealed segment has its side files, and the log its epochs.
+        let known = Known { frontier: KnownFrontier::Missing, clean: None };
+        let (disk, dir) = (Arc::new(FileDisk::default()), case.log.dir.clone());
+        let opened = Log::open(disk, dir, LogConfig::default(), known, OpenMode::Write);
+        opened.expect("opens").0.close().expect("closes");
+        assert!(check(&case, Some(4)).damage.is_none());
+        change(&case, 0, epoch);
+        let damage = check(&case, Some(4)).damage.expect("the file of epochs tells");
+        assert_eq!((damage.byte, damage.offset), (0, 0));
+        change(&case, 0, epoch);
+        fs::remove_file(case.log.dir.join("leader-epochs")).expect("removed");
+        // The order of epochs alone would find fault with the segment behind.
+        change(&case, 0, |bytes| {
+            let second = bytes.len() / 2;
+            bytes[second + 15] ^= 1;
+        });
+        let damage = check(&case, Some(4)).damage.expect("the checksum over headers tells");
+        assert!(damage.file == path && damage.reason.contains("headers"), "{damage:?}");
+    }
+
+    /// The metadata is a log like any other.
+    #[test]
+    fn damaged_metadata_is_damage() {
+        let case = case();
+        let dir = case.root.path().join("metadata").join("log");
+        fs::create_dir_all(&dir).expect("created");
+        for segment in &case.log.segments {
+            let name = segment.path.file_name().expect("a name");
+            fs::copy(&segment.path, dir.join(name)).expect("copied");
+        }
+        let checked = |floor| {
+            let log = LogFiles { durable: Some(floor), ..only_log(case.root.path()) };
+            assert_eq!(log.label(), "metadata/0", "people read a name");
+            assert_eq!(log.id.topic.to_string(), "00000000-0000-0000-0000-000000000000");
+            check_log(&log, Until::FirstSpot, None).expect("readable")
+        };
+        assert!(checked(4).damage.is_none());
+        let path = dir.join(format!("{:020}.log", 2));
+        let mut bytes = fs::read(&path).expect("read");
+        *bytes.last_mut().expect("not empty") ^= 1;
+        fs::write(&path, bytes).expect("written");
+        assert!(checked(4).damage.is_some_and(|damage| damage.offset == 3));
+        assert!(checked(3).tail.is_some());
+    }
+
+    #[test]
+    fn lost_bytes_and_segments_are_damage() {
+        let short = case();
+        change(&short, 1, |bytes| bytes.truncate(bytes.len() / 2));
+        assert!(check(&short, Some(4)).damage.is_some_and(|d| d.reason.contains("durable up to")));
+        assert!(check(&short, Some(3)).damage.is_none());
+        let gap = case();
+        change(&gap, 0, |bytes| bytes.truncate(bytes.len() / 2));
+        assert!(check(&gap, Some(4)).damage.is_some_and(|d| d.reason.contains("is missing")));
+        let early = case();
+        change(&early, 0, |bytes| bytes[20] ^= 1);
+        assert!(check(&early, None).damage.is_some(), "only the last segment may be torn");
+    }
+
+    #[test]
+    fn zeros_behind_the_frontier_are_a_tail() {
+        let case = case();
+        change(&case, 1, |bytes| bytes.resize(bytes.len() + 100, 0));
+        let tail = check(&case, Some(4)).tail.expect("there are bytes behind the end");
+        assert_eq!((tail.bytes, tail.reason.as_str()), (100, "zeros to the end of the file"));
+    }
+
+    #[test]
+    fn what_lies_behind_damage_is_checked_by_itself() {
+        let case = case();
+        change(&case, 0, |bytes| bytes[20] ^= 1);
+        let found = check_until(&case, Some(4), Until::End);
+        assert!(found.segments[0].damage.is_some() && found.segments[1].damage.is_none());
+        assert_eq!((found.segments[1].batches, found.end_offset), (2, 0));
+        change(&case, 1, |bytes| *bytes.last_mut().expect("not empty") ^= 1);
+        let found = check_until(&case, Some(4), Until::End);
+        assert!(found.segments[1].damage.as_ref().is_some_and(|damage| damage.offset == 3));
+        assert!(found.damage.is_some_and(|damage| damage.offset == 0), "the first one counts");
+    }
+
+    #[test]
+    fn a_log_whose_beginning_or_whole_is_missing_is_damaged() {
+        let headless = case();
+        fs::remove_file(&headless.log.segments[0].path).expect("removed");
+        let found = check(&headless, Some(4));
+        let damage = found.damage.expect("it was durable");
+        assert_eq!((damage.offset, damage.file), (0, headless.log.segments[0].path.clone()));
+        assert!(check(&headless, Some(0)).damage.is_none(), "it never was durable");
+        let (durable, segments) = (Some(4), Vec::new());
+        let gone = LogFiles { durable, segments, ..only_log(case().root.path()) };
+        let found = check_log(&gone, Until::End, None).expect("readable");
+        assert!(conclude([&found].into_iter()).is_err());
+        assert!(found.damage.is_some_and(|damage| damage.reason.contains("is missing")));
+    }
+}
