@@ -19,6 +19,7 @@ mod frames;
 mod fuzz;
 mod history;
 mod image;
+mod inspect;
 mod kill;
 mod lifecycle;
 mod load;
