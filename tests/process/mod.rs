@@ -8,6 +8,7 @@
 
 mod batches;
 mod bench;
+mod bench_loops;
 mod broker;
 mod configuration;
 mod contexts;
