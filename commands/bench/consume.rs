@@ -19,8 +19,8 @@ use super::batch::{Batch, Shape};
 use super::drive::Load;
 use super::outcome::{Run, Shown, usage};
 use super::plan::Plan;
+use super::printing;
 use super::recorder::Recorder;
-use super::report;
 use super::session::Topic;
 use super::stage::{Stage, StageArgs};
 use super::stop;
@@ -110,7 +110,7 @@ async fn fill(
             return Ok(());
         }
     }
-    report::progress("filling the topic");
+    printing::progress("filling the topic");
     let count = args.fill.0.div_ceil(batch.payload_bytes.max(1)).max(topic.partitions as u64);
     let sends = stream::iter(0..count).map(|number| {
         let partition = (number % topic.partitions as u64) as i32;

@@ -10,12 +10,13 @@ use std::time::{Duration, Instant};
 use futures_util::future::try_join_all;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
-use serde::Serialize;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::plan::{Plan, PlanArgs};
+use super::printing;
 use super::process::{Usage, cpu_s, rss_peak_bytes};
 use super::recorder::{Counts, Recorder};
-use super::report;
 use super::session::Session;
 
 /// How often the thread that waits for the others looks up.
@@ -54,12 +55,14 @@ pub(super) struct Driven {
     pub(super) counts: Counts,
     /// Of [`Side::Producers`].
     pub(super) produced: Counts,
+    /// When counting started.
+    pub(super) started_at: Timestamp,
     pub(super) client_cpu_s: f64,
     pub(super) server: Option<ServerUse>,
 }
 
 /// What the broker spent while it was measured.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) struct ServerUse {
     pub(super) cpu_s: f64,
     /// Resident at the end.
@@ -176,6 +179,7 @@ fn watch(
     while Instant::now() < plan.start && !are_done() {
         std::thread::sleep(LOOK.min(plan.start.saturating_duration_since(Instant::now())));
     }
+    let started_at = Timestamp::now();
     let before = (Usage::own(), pid.and_then(Usage::of));
     let mut looks = 0_u32;
     while !are_done() {
@@ -185,7 +189,7 @@ fn watch(
             show(plan);
         }
     }
-    report::progress("");
+    printing::progress("");
     let after = (Usage::own(), pid.and_then(Usage::of));
     let mut sums = Sums::new(plan);
     for worker in workers {
@@ -201,11 +205,12 @@ fn watch(
         rss_peak_bytes: pid.and_then(rss_peak_bytes).unwrap_or(after.rss_bytes),
         cpu_s_per_gb: cpu_s(before, after) / gigabytes,
     });
-    Ok(Driven { counts, produced, client_cpu_s: cpu_s(before.0, after.0), server })
+    let client_cpu_s = cpu_s(before.0, after.0);
+    Ok(Driven { counts, produced, started_at, client_cpu_s, server })
 }
 
 fn show(plan: &Plan) {
     let seconds = plan.begin.elapsed().as_secs_f64();
     let megabytes = plan.bytes() as f64 / 1e6;
-    report::progress(&format!("{seconds:.1} s, {megabytes:.0} MB"));
+    printing::progress(&format!("{seconds:.1} s, {megabytes:.0} MB"));
 }

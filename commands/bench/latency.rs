@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 const LONGEST: Duration = Duration::from_secs(3_600);
 
@@ -13,7 +13,7 @@ const LONGEST: Duration = Duration::from_secs(3_600);
 pub(super) struct Latencies(Histogram<u64>);
 
 /// Quantiles in milliseconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Quantiles {
     pub(super) mean: f64,
     pub(super) p50: f64,

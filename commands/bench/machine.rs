@@ -3,19 +3,19 @@
 use std::path::Path;
 
 use rivvend::storage::platform::filesystem_kind;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The machine, as results name it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Machine {
-    cpu: String,
-    cores: usize,
-    memory_bytes: u64,
-    kernel: String,
+    pub(super) cpu: String,
+    pub(super) cores: usize,
+    pub(super) memory_bytes: u64,
+    pub(super) kernel: String,
     /// Of the directory that was written to; none when the broker is elsewhere.
-    filesystem: Option<String>,
+    pub(super) filesystem: Option<String>,
     /// Processes that wanted to run, over the minute before: noise, if it is much above 0.
-    load_average: f64,
+    pub(super) load_average: f64,
 }
 
 impl Machine {

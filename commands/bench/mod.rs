@@ -3,9 +3,11 @@
 
 mod batch;
 mod broker;
+mod compare;
 mod consume;
 mod delivery;
 mod directory;
+mod document;
 mod drive;
 mod e2e;
 mod exchange;
@@ -17,10 +19,11 @@ mod mixed;
 mod outcome;
 mod pacer;
 mod plan;
+mod printing;
 mod process;
 mod produce;
 mod recorder;
-mod report;
+mod saved;
 mod session;
 mod stage;
 mod stamp;
@@ -47,6 +50,7 @@ enum BenchCommand {
     EndToEnd(e2e::EndToEndArgs),
     Mixed(mixed::MixedArgs),
     Limits(limits::LimitsArgs),
+    Compare(compare::CompareArgs),
     /// The raw server of `limits`
     #[command(hide = true)]
     RawServer(limits::ServerArgs),
@@ -56,21 +60,24 @@ pub(crate) fn run(args: &BenchArgs) -> Outcome {
     if let BenchCommand::RawServer(args) = &args.command {
         return limits::serve(args).map(|()| Exit::Ok).map_err(failure);
     }
+    if let BenchCommand::Compare(args) = &args.command {
+        return compare::run(args).map_err(failure);
+    }
     let done = stop::listen().and_then(|()| match &args.command {
         BenchCommand::Produce(args) => produce::run(args),
         BenchCommand::Consume(args) => consume::run(args),
         BenchCommand::EndToEnd(args) => e2e::run(args),
         BenchCommand::Mixed(args) => mixed::run(args),
         BenchCommand::Limits(args) => limits::run(args),
-        BenchCommand::RawServer(_) => Ok(Exit::Ok),
+        BenchCommand::Compare(_) | BenchCommand::RawServer(_) => Ok(Exit::Ok),
     });
     done.map_err(failure)
 }
 
 /// What a run fails with, as every command reports it.
 fn failure(error: anyhow::Error) -> Failure {
-    let error = match error.downcast::<report::Told>() {
-        Ok(report::Told(failure)) => return failure,
+    let error = match error.downcast::<printing::Told>() {
+        Ok(printing::Told(failure)) => return failure,
         Err(error) => error,
     };
     let context = error.to_string();

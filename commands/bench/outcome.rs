@@ -6,11 +6,11 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::drive::{Driven, ServerUse};
+use super::document::{Document, Figures};
+use super::drive::Driven;
 use super::latency::Quantiles;
 use super::machine::Machine;
-use super::recorder::{Counts, Interval};
-use super::report;
+use super::printing;
 use crate::failure::{Exit, Failure};
 use crate::output::{Column, OutputArgs};
 
@@ -48,52 +48,6 @@ pub(super) enum Shown {
     BothSides,
 }
 
-/// What one side of a run did.
-#[derive(Clone, Copy, Debug, Serialize)]
-struct Figures {
-    records: u64,
-    bytes: u64,
-    elapsed_s: f64,
-    records_per_s: f64,
-    mb_per_s: f64,
-    latency_ms: Quantiles,
-}
-
-impl Figures {
-    fn of(counts: &Counts) -> Figures {
-        let elapsed_s = counts.elapsed.as_secs_f64().max(1e-9);
-        Figures {
-            records: counts.records,
-            bytes: counts.bytes,
-            elapsed_s,
-            records_per_s: counts.records as f64 / elapsed_s,
-            mb_per_s: counts.bytes as f64 / 1e6 / elapsed_s,
-            latency_ms: counts.latency,
-        }
-    }
-}
-
-#[derive(Debug, Serialize)]
-struct Document {
-    command: &'static str,
-    version: &'static str,
-    machine: Machine,
-    mode: &'static str,
-    settings: Value,
-    #[serde(flatten)]
-    figures: Figures,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ack_latency_ms: Option<Quantiles>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    produce: Option<Figures>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    consume: Option<Figures>,
-    errors: u64,
-    client_cpu_s: f64,
-    server: Option<ServerUse>,
-    intervals: Vec<Interval>,
-}
-
 /// A line of the table.
 #[derive(Debug, Serialize)]
 struct Row {
@@ -124,10 +78,11 @@ pub(super) fn conclude(
     let figures = Figures::of(&counts);
     let is_both = run.shown == Shown::BothSides;
     let document = Document {
-        command: run.command,
-        version: env!("CARGO_PKG_VERSION"),
+        command: run.command.to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        started_at: Some(driven.started_at.to_string()),
         machine,
-        mode: run.mode,
+        mode: run.mode.to_owned(),
         settings: run.settings,
         figures,
         ack_latency_ms: (run.shown == Shown::Delivery).then_some(produced.latency),
@@ -138,10 +93,10 @@ pub(super) fn conclude(
         server: driven.server,
         intervals: counts.intervals,
     };
-    report::save(args.save.as_deref(), &document)?;
+    printing::save(args.save.as_deref(), &document)?;
     let rows = document.rows();
     let format = args.output.output;
-    report::print(format, &document, &rows, COLUMNS, |row| row.figure.clone())?;
+    printing::print(format, &document, &rows, COLUMNS, |row| row.figure.clone())?;
     if document.errors > 0 {
         eprintln!("warning: {} errors; the first: {first_error}", document.errors);
     }
@@ -210,5 +165,5 @@ fn latency_rows(side: &str, latency: &Quantiles) -> Vec<Row> {
 
 /// A mistake in the command line that parsing can not see.
 pub(super) fn usage(message: impl Into<String>) -> anyhow::Error {
-    report::Told(Failure::usage(message)).into()
+    printing::Told(Failure::usage(message)).into()
 }

@@ -4,7 +4,7 @@
 use std::fmt::Display;
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::latency::{Latencies, Quantiles};
 use super::plan::Turn;
@@ -33,13 +33,13 @@ struct Count {
 }
 
 /// One second, as results give it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Interval {
-    start_s: f64,
-    records: u64,
-    bytes: u64,
-    mb_per_s: f64,
-    latency_ms: Quantiles,
+    pub(super) start_s: f64,
+    pub(super) records: u64,
+    pub(super) bytes: u64,
+    pub(super) mb_per_s: f64,
+    pub(super) latency_ms: Quantiles,
 }
 
 /// What all threads counted together.

@@ -16,6 +16,7 @@ use super::load::{append, batch, create_topic, read_all};
 const FIELDS: &[&str] = &[
     "command",
     "version",
+    "started_at",
     "machine",
     "mode",
     "settings",

@@ -8,6 +8,7 @@
 
 mod batches;
 mod bench;
+mod bench_compare;
 mod bench_loops;
 mod broker;
 mod configuration;

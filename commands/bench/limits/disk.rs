@@ -36,7 +36,7 @@ fn latency_of(limits: &Limits<'_>, size: usize) -> anyhow::Result<Measurement> {
     }
     let measured = Measurement::new("disk.sync", 1, size, count, begun.elapsed());
     let latency_ms = Some(latencies.quantiles());
-    Ok(Measurement { durability: Some("fsync"), latency_ms, ..measured })
+    Ok(Measurement { durability: Some("fsync".into()), latency_ms, ..measured })
 }
 
 /// Blocks that are synced one by one, plain and with a bounded share of the page cache.
@@ -81,7 +81,7 @@ fn write(
     drop(part);
     limits.directory.settle()?;
     let latency_ms = Some(latencies.quantiles());
-    Ok(Measurement { durability: Some("fsync"), latency_ms, ..measured })
+    Ok(Measurement { durability: Some("fsync".into()), latency_ms, ..measured })
 }
 
 fn write_blocks(

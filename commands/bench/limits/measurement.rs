@@ -1,8 +1,9 @@
 //! One figure of the machine, as it is printed and saved; field names are stable.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::bench::latency::Quantiles;
 use crate::output::Column;
@@ -11,30 +12,30 @@ use crate::output::Column;
 const MB: f64 = 1e6;
 
 /// What one measurement found.
-#[derive(Clone, Debug, Default, Serialize)]
-pub(super) struct Measurement {
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(in crate::bench) struct Measurement {
     /// What was measured: `part.kind`.
-    pub(super) name: &'static str,
+    pub(super) name: Cow<'static, str>,
     /// Connections or threads that worked at once.
     pub(super) parallel: usize,
     /// What an acknowledgement, or the return of a write, meant.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) durability: Option<&'static str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) durability: Option<Cow<'static, str>>,
     /// Bytes of one operation.
     pub(super) block_bytes: usize,
     /// Bytes of all, without framing.
     pub(super) bytes: u64,
     pub(super) elapsed_s: f64,
-    pub(super) mb_per_s: f64,
+    pub(in crate::bench) mb_per_s: f64,
     pub(super) per_s: f64,
     /// Of one operation.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) latency_ms: Option<Quantiles>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(in crate::bench) latency_ms: Option<Quantiles>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) client_cpu_s: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) server_cpu_s: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) server_cpu_s_per_gb: Option<f64>,
 }
 
@@ -50,7 +51,7 @@ impl Measurement {
         let bytes = count * block_bytes as u64;
         let elapsed_s = elapsed.as_secs_f64().max(1e-9);
         Measurement {
-            name,
+            name: name.into(),
             parallel,
             block_bytes,
             bytes,
@@ -74,8 +75,19 @@ impl Measurement {
 
     /// Whether both are the same measurement, made at different times.
     pub(super) fn is_repetition_of(&self, other: &Measurement) -> bool {
-        let key = |m: &Measurement| (m.name, m.parallel, m.durability, m.block_bytes, m.volume());
-        key(self) == key(other)
+        let key = |m: &Measurement| (m.parallel, m.block_bytes, m.volume());
+        (&self.name, &self.durability) == (&other.name, &other.durability)
+            && key(self) == key(other)
+    }
+
+    /// What tells it from the others of a result, for people.
+    pub(in crate::bench) fn title(&self) -> String {
+        let durability = self.durability.as_deref().map(|d| format!(" {d}")).unwrap_or_default();
+        let size = match self.volume() {
+            Some(bytes) => format!("{:.0} MB", bytes as f64 / MB),
+            None => format!("{} B", self.block_bytes),
+        };
+        format!("{}{durability} x{} {size}", self.name, self.parallel)
     }
 
     /// Which of the volumes that are measured this belongs to, for measurements that have several.
@@ -98,8 +110,8 @@ pub(super) fn medians(rounds: &[Vec<Measurement>]) -> Vec<Measurement> {
 
 /// How a table shows measurements.
 pub(super) const COLUMNS: &[Column<Measurement>] = &[
-    Column::text("MEASUREMENT", |m| m.name.to_owned()),
-    Column::text("DURABILITY", |m| m.durability.unwrap_or("").to_owned()),
+    Column::text("MEASUREMENT", |m| m.name.to_string()),
+    Column::text("DURABILITY", |m| m.durability.as_deref().unwrap_or("").to_owned()),
     Column::number("PARALLEL", |m| m.parallel.to_string()),
     Column::number("BLOCK", |m| m.block_bytes.to_string()),
     Column::number("MB", |m| format!("{:.0}", m.bytes as f64 / MB)),

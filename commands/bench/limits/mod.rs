@@ -16,14 +16,14 @@ use std::thread::ScopedJoinHandle;
 use clap::{Args, ValueEnum};
 use rivvend::config::Size;
 use rivvend::record::Compression;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub(crate) use server::{ServerArgs, serve};
 
 use super::batch::{Batch, Shape};
 use super::directory::Directory;
 use super::machine::Machine;
-use super::report;
+use super::printing;
 use crate::failure::Exit;
 use crate::output::OutputArgs;
 use crate::settings::value;
@@ -93,13 +93,13 @@ pub(super) struct Limits<'a> {
 }
 
 /// The result as it is saved; the field names are stable.
-#[derive(Debug, Serialize)]
-struct Found {
-    command: &'static str,
-    version: &'static str,
-    machine: Machine,
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Found {
+    pub(super) command: String,
+    pub(super) version: String,
+    pub(super) machine: Machine,
     rounds: u16,
-    results: Vec<Measurement>,
+    pub(super) results: Vec<Measurement>,
 }
 
 /// Measures and prints.
@@ -117,10 +117,10 @@ pub(super) fn run(args: &LimitsArgs) -> anyhow::Result<Exit> {
         rounds.push(measure(args, &limits, round)?);
     }
     let results = medians(&rounds);
-    let version = env!("CARGO_PKG_VERSION");
-    let found = Found { command: "limits", version, machine, rounds: args.rounds, results };
-    report::save(args.save.as_deref(), &found)?;
-    report::print(args.output.output, &found, &found.results, COLUMNS, |m| m.name.to_owned())?;
+    let (command, version) = ("limits".to_owned(), env!("CARGO_PKG_VERSION").to_owned());
+    let found = Found { command, version, machine, rounds: args.rounds, results };
+    printing::save(args.save.as_deref(), &found)?;
+    printing::print(args.output.output, &found, &found.results, COLUMNS, |m| m.name.to_string())?;
     Ok(Exit::Ok)
 }
 
@@ -128,11 +128,11 @@ fn measure(args: &LimitsArgs, limits: &Limits<'_>, round: u16) -> anyhow::Result
     let mut found = Vec::new();
     for part in Part::value_variants() {
         if args.only.is_empty() || args.only.contains(part) {
-            report::progress(&format!("round {round} of {}: {part:?}", args.rounds));
+            printing::progress(&format!("round {round} of {}: {part:?}", args.rounds));
             found.extend(measure_part(*part, args.long, limits)?);
         }
     }
-    report::progress("");
+    printing::progress("");
     Ok(found)
 }
 

@@ -71,7 +71,7 @@ fn measure(
     let block_bytes = limits.block.payload_bytes as usize;
     let measured = Measurement::new(path.name, connections, block_bytes, count, elapsed);
     let latency_ms = Some(latencies.quantiles());
-    let measured = Measurement { durability: Some(path.durability), latency_ms, ..measured };
+    let measured = Measurement { durability: Some(path.durability.into()), latency_ms, ..measured };
     Ok(measured.with_cpu(client_s, server_s))
 }
 

@@ -1,0 +1,138 @@
+//! Which figures of a result are compared, and what it means when one of them is higher.
+
+use std::collections::BTreeMap;
+
+use super::statistics::Sample;
+use crate::bench::document::{Document, Figures};
+use crate::bench::latency::Quantiles;
+use crate::bench::limits::Found;
+use crate::bench::recorder::Interval;
+use crate::bench::saved::{Content, Saved};
+
+/// What a figure counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Work in a time: more is better.
+    Rate,
+    /// Waiting: less is better.
+    Latency,
+    /// Processor time for work: less is better.
+    Cost,
+}
+
+impl Kind {
+    /// By which share B does worse, where B has `ratio` times as much as A; below 0 for better.
+    pub(super) fn loss(self, ratio: f64) -> f64 {
+        match self {
+            Kind::Rate => 1.0 - ratio,
+            Kind::Latency | Kind::Cost => ratio - 1.0,
+        }
+    }
+}
+
+/// One figure as one run has it.
+#[derive(Clone, Debug)]
+pub(super) struct Figure {
+    pub(super) name: String,
+    pub(super) kind: Kind,
+    pub(super) sample: Sample,
+}
+
+/// A quantile by its name.
+type Named = (&'static str, fn(&Quantiles) -> f64);
+
+const QUANTILES: [Named; 4] =
+    [("p50", |q| q.p50), ("p95", |q| q.p95), ("p99", |q| q.p99), ("p99.9", |q| q.p999)];
+
+/// The figures of a result, in the order in which they are shown. What is 0 has no ratio to
+/// anything and is left out.
+pub(super) fn of(saved: &Saved) -> Vec<Figure> {
+    let mut figures = match &saved.content {
+        Content::Run(document) => of_run(document),
+        Content::Limits(found) => of_limits(found),
+    };
+    figures.retain(|figure| figure.sample.value > 0.0 && figure.sample.value.is_finite());
+    figures
+}
+
+/// The same figure of every run of a side; none when a run lacks it.
+pub(super) fn gather(side: &[Vec<Figure>], name: &str) -> Option<Vec<Sample>> {
+    let find = |run: &Vec<Figure>| {
+        run.iter().find(|figure| figure.name == name).map(|figure| figure.sample.clone())
+    };
+    side.iter().map(find).collect()
+}
+
+fn of_run(document: &Document) -> Vec<Figure> {
+    let whole = whole_seconds(document);
+    let mut figures = match (&document.produce, &document.consume) {
+        (Some(produce), Some(consume)) => {
+            let mut figures = of_side("produce ", produce, &[]);
+            figures.extend(of_side("consume ", consume, whole));
+            figures
+        }
+        _ => of_side("", &document.figures, whole),
+    };
+    if let Some(latency) = &document.ack_latency_ms {
+        figures.extend(latencies("ack ", latency, &[]));
+    }
+    if let Some(server) = &document.server {
+        let sample = Sample { value: server.cpu_s_per_gb, seconds: Vec::new() };
+        figures.push(Figure { name: "server CPU s/GB".to_owned(), kind: Kind::Cost, sample });
+    }
+    figures
+}
+
+fn of_side(side: &str, figures: &Figures, seconds: &[Interval]) -> Vec<Figure> {
+    let rate = |name: &str, value, pick: fn(&Interval) -> f64| Figure {
+        name: format!("{side}{name}"),
+        kind: Kind::Rate,
+        sample: Sample { value, seconds: seconds.iter().map(pick).collect() },
+    };
+    let mut all = vec![
+        rate("records/s", figures.records_per_s, |second| second.records as f64),
+        rate("MB/s", figures.mb_per_s, |second| second.mb_per_s),
+    ];
+    all.extend(latencies(side, &figures.latency_ms, seconds));
+    all
+}
+
+fn latencies(side: &str, latency: &Quantiles, seconds: &[Interval]) -> Vec<Figure> {
+    let figure = |(name, pick): Named| {
+        // A second in which nothing ended has no latency.
+        let seconds = seconds.iter().filter(|second| second.records > 0);
+        let seconds = seconds.map(|second| pick(&second.latency_ms)).collect();
+        let sample = Sample { value: pick(latency), seconds };
+        Figure { name: format!("{side}latency ms {name}"), kind: Kind::Latency, sample }
+    };
+    QUANTILES.map(figure).into()
+}
+
+/// All seconds but a last one that is cut off.
+fn whole_seconds(document: &Document) -> &[Interval] {
+    let whole = (document.figures.elapsed_s as usize).min(document.intervals.len());
+    &document.intervals[..whole]
+}
+
+fn of_limits(found: &Found) -> Vec<Figure> {
+    // Repetitions of a measurement are told apart by what they wrote.
+    let mut names: BTreeMap<String, u32> = BTreeMap::new();
+    let mut figures = Vec::new();
+    for measurement in &found.results {
+        let title = measurement.title();
+        let count = names.entry(title.clone()).or_default();
+        *count += 1;
+        let title = if *count > 1 { format!("{title} #{count}") } else { title };
+        let figure = |name: &str, kind, value| Figure {
+            name: format!("{title} {name}"),
+            kind,
+            sample: Sample { value, seconds: Vec::new() },
+        };
+        figures.push(figure("MB/s", Kind::Rate, measurement.mb_per_s));
+        if let Some(latency) = &measurement.latency_ms {
+            figures.push(figure("ms p50", Kind::Latency, latency.p50));
+            figures.push(figure("ms p99", Kind::Latency, latency.p99));
+        }
+    }
+    figures
+}

@@ -1,0 +1,62 @@
+//! The result of a run against a broker: declared once, for whoever prints and saves it and for
+//! whoever reads it again. Field names are stable; what an older version did not write may be
+//! missing.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::drive::ServerUse;
+use super::latency::Quantiles;
+use super::machine::Machine;
+use super::recorder::{Counts, Interval};
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Document {
+    pub(super) command: String,
+    pub(super) version: String,
+    /// When counting started, in RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) started_at: Option<String>,
+    pub(super) machine: Machine,
+    /// `open` or `closed`.
+    pub(super) mode: String,
+    /// Everything else that the figures depend on.
+    pub(super) settings: Value,
+    #[serde(flatten)]
+    pub(super) figures: Figures,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) ack_latency_ms: Option<Quantiles>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) produce: Option<Figures>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) consume: Option<Figures>,
+    pub(super) errors: u64,
+    pub(super) client_cpu_s: f64,
+    pub(super) server: Option<ServerUse>,
+    pub(super) intervals: Vec<Interval>,
+}
+
+/// What one side of a run did.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(super) struct Figures {
+    pub(super) records: u64,
+    pub(super) bytes: u64,
+    pub(super) elapsed_s: f64,
+    pub(super) records_per_s: f64,
+    pub(super) mb_per_s: f64,
+    pub(super) latency_ms: Quantiles,
+}
+
+impl Figures {
+    pub(super) fn of(counts: &Counts) -> Figures {
+        let elapsed_s = counts.elapsed.as_secs_f64().max(1e-9);
+        Figures {
+            records: counts.records,
+            bytes: counts.bytes,
+            elapsed_s,
+            records_per_s: counts.records as f64 / elapsed_s,
+            mb_per_s: counts.bytes as f64 / 1e6 / elapsed_s,
+            latency_ms: counts.latency,
+        }
+    }
+}
