@@ -84,3 +84,44 @@ impl Drop for Progress {
         self.bar.finish_and_clear();
     }
 }
+
+/// A bar for a run of which the figures are the message; its length is set later.
+pub(crate) fn run_bar() -> Option<ProgressBar> {
+    visible(ProgressBar::new(1), "{bar:16} {percent:>3}%  {msg}")
+}
+
+/// A line that says what is being done, taken away when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Status(Option<ProgressBar>);
+
+impl Status {
+    pub(crate) fn new() -> Status {
+        Status(visible(ProgressBar::new_spinner(), "{spinner} {msg}"))
+    }
+
+    /// Replaces what it says.
+    pub(crate) fn say(&self, text: String) {
+        if let Some(bar) = &self.0 {
+            bar.set_message(text);
+            bar.tick();
+        }
+    }
+}
+
+impl Drop for Status {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.0 {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn visible(bar: ProgressBar, style: &str) -> Option<ProgressBar> {
+    if !io::stderr().is_terminal() || terminal::is_dumb() {
+        return None;
+    }
+    if let Ok(style) = ProgressStyle::with_template(style) {
+        bar.set_style(style);
+    }
+    Some(bar)
+}

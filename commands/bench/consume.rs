@@ -19,12 +19,12 @@ use super::batch::{Batch, Shape};
 use super::drive::Load;
 use super::outcome::{Run, Shown, usage};
 use super::plan::Plan;
-use super::printing;
 use super::recorder::Recorder;
 use super::session::Topic;
 use super::stage::{Stage, StageArgs};
 use super::stop;
 use crate::failure::Exit;
+use crate::progress::{Progress, Unit};
 use crate::settings::value;
 
 /// How long a fetch may wait for data that is not there.
@@ -110,7 +110,7 @@ async fn fill(
             return Ok(());
         }
     }
-    printing::progress("filling the topic");
+    let bar = Progress::new(Unit::Bytes, Some(args.fill.0));
     let count = args.fill.0.div_ceil(batch.payload_bytes.max(1)).max(topic.partitions as u64);
     let sends = stream::iter(0..count).map(|number| {
         let partition = (number % topic.partitions as u64) as i32;
@@ -119,7 +119,12 @@ async fn fill(
             anyhow::Ok(topic.append(client, partition, batch.bytes.clone(), -1).await?)
         }
     });
-    sends.buffered(FILL_IN_FLIGHT).try_collect::<()>().await.context("can not fill the topic")
+    let sends = sends.buffered(FILL_IN_FLIGHT).inspect_ok(|()| {
+        bar.iter().for_each(|bar| bar.advance(batch.payload_bytes));
+    });
+    let filled = sends.try_collect::<()>().await.context("can not fill the topic");
+    drop(bar);
+    filled
 }
 
 /// One fetch of one partition; waits only where there is nothing.
@@ -183,7 +188,6 @@ impl Load for Consuming<'_> {
                 Ok((records, bytes)) => {
                     let now = Instant::now();
                     plan.spend(turn, records);
-                    plan.add_bytes(bytes);
                     recorder.borrow_mut().done(turn, now, now - begun, (records, bytes));
                 }
                 Err(error) => {

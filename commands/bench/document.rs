@@ -6,9 +6,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::drive::ServerUse;
-use super::latency::Quantiles;
+use super::latency::{CurvePoint, Quantiles};
 use super::machine::Machine;
 use super::recorder::{Counts, Interval};
+use super::trust::Warning;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Document {
@@ -17,6 +18,8 @@ pub(super) struct Document {
     /// When counting started, in RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) started_at: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) command_line: Option<String>,
     pub(super) machine: Machine,
     /// `open` or `closed`.
     pub(super) mode: String,
@@ -34,6 +37,22 @@ pub(super) struct Document {
     pub(super) client_cpu_s: f64,
     pub(super) server: Option<ServerUse>,
     pub(super) intervals: Vec<Interval>,
+    /// How many latencies the quantiles are of, and their distribution.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) latency_count: Option<u64>,
+    #[serde(default)]
+    pub(super) latency_curve: Vec<CurvePoint>,
+    /// Reasons to doubt the figures.
+    #[serde(default)]
+    pub(super) warnings: Vec<Warning>,
+}
+
+impl Document {
+    /// All intervals but a last one that is cut off by more than a little.
+    pub(super) fn whole_seconds(&self) -> &[Interval] {
+        let whole = ((self.figures.elapsed_s + 0.1) as usize).min(self.intervals.len());
+        &self.intervals[..whole]
+    }
 }
 
 /// What one side of a run did.

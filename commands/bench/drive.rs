@@ -3,7 +3,7 @@
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Barrier, OnceLock};
+use std::sync::{Arc, Barrier, OnceLock};
 use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
 
@@ -13,11 +13,14 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::live::Live;
+use super::meter::{Meter, Spent};
 use super::plan::{Plan, PlanArgs};
-use super::printing;
-use super::process::{Usage, cpu_s, rss_peak_bytes};
+use super::process::rss_peak_bytes;
 use super::recorder::{Counts, Recorder};
 use super::session::Session;
+use super::trust::Processors;
+use super::watcher::RunBar;
 
 /// How often the thread that waits for the others looks up.
 const LOOK: Duration = Duration::from_millis(20);
@@ -59,6 +62,11 @@ pub(super) struct Driven {
     pub(super) started_at: Timestamp,
     pub(super) client_cpu_s: f64,
     pub(super) server: Option<ServerUse>,
+    /// What all processors did meanwhile, and for how long that was.
+    pub(super) processors: Processors,
+    pub(super) watched: Duration,
+    /// Threads that the clients ran on.
+    pub(super) threads: usize,
 }
 
 /// What the broker spent while it was measured.
@@ -79,9 +87,10 @@ struct Sums {
 }
 
 impl Sums {
-    fn new(plan: &Plan) -> Sums {
-        let none = || RefCell::new(Recorder::new(plan.start));
-        Sums { main: none(), producers: none() }
+    /// Whoever watches sees [`Side::Main`].
+    fn new(plan: &Plan, live: &Arc<Live>) -> Sums {
+        let none = |live| RefCell::new(Recorder::new(plan.start, live));
+        Sums { main: none(Some(Arc::clone(live))), producers: none(None) }
     }
 
     fn of(&self, side: Side) -> &RefCell<Recorder> {
@@ -103,6 +112,7 @@ struct Shared<'a, L> {
     session: &'a Session,
     args: &'a PlanArgs,
     plan: OnceLock<Plan>,
+    live: Arc<Live>,
     connected: Barrier,
     is_broken: AtomicBool,
 }
@@ -121,6 +131,7 @@ pub(super) fn drive<L: Load>(
         session,
         args,
         plan: OnceLock::new(),
+        live: Arc::new(Live::new()),
         connected: Barrier::new(threads + 1),
         is_broken: AtomicBool::new(false),
     };
@@ -130,7 +141,7 @@ pub(super) fn drive<L: Load>(
             .map(|first| scope.spawn(move || work(shared, (first..clients).step_by(threads))))
             .collect();
         shared.connected.wait();
-        watch(shared.plan(), workers, session.pid())
+        watch(shared.plan(), &shared.live, workers, session.pid())
     })
 }
 
@@ -159,7 +170,7 @@ fn work<L: Load>(
     shared.connected.wait();
     let (runtime, clients) = connected?;
     let plan = shared.plan();
-    let sums = Sums::new(plan);
+    let sums = Sums::new(plan, &shared.live);
     if !shared.is_broken.load(Ordering::Relaxed) {
         let clients = clients.into_iter().zip(sides);
         let running = clients.map(|(client, side)| shared.load.run(client, plan, sums.of(side)));
@@ -169,48 +180,44 @@ fn work<L: Load>(
     Ok(sums)
 }
 
-/// Waits for the threads and reads what the processes spent while they counted.
+/// Waits for the threads, shows what they do, and reads what the processes spend while they count.
 fn watch(
     plan: &Plan,
+    live: &Arc<Live>,
     workers: Vec<ScopedJoinHandle<'_, anyhow::Result<Sums>>>,
     pid: Option<u32>,
 ) -> anyhow::Result<Driven> {
+    let threads = workers.len();
     let are_done = || workers.iter().all(ScopedJoinHandle::is_finished);
+    let bar = RunBar::new();
     while Instant::now() < plan.start && !are_done() {
+        bar.show(plan, live);
         std::thread::sleep(LOOK.min(plan.start.saturating_duration_since(Instant::now())));
     }
     let started_at = Timestamp::now();
-    let before = (Usage::own(), pid.and_then(Usage::of));
-    let mut looks = 0_u32;
+    let mut meter = Meter::start(pid);
     while !are_done() {
         std::thread::sleep(LOOK);
-        looks += 1;
-        if looks.is_multiple_of(25) {
-            show(plan);
-        }
+        meter.look(plan.start);
+        bar.show(plan, live);
     }
-    printing::progress("");
-    let after = (Usage::own(), pid.and_then(Usage::of));
-    let mut sums = Sums::new(plan);
+    bar.finish();
+    let spent = meter.stop(plan.start);
+    let mut sums = Sums::new(plan, live);
     for worker in workers {
         let counted = worker.join();
         sums.merge(counted.unwrap_or_else(|_| Err(anyhow::anyhow!("a client panicked")))?);
     }
-    let (counts, produced) =
+    let (mut counts, produced) =
         (sums.main.into_inner().finish(), sums.producers.into_inner().finish());
+    spent.attach(&mut counts.intervals);
     let gigabytes = (counts.bytes as f64 / 1e9).max(1e-9);
-    let server = before.1.zip(after.1).map(|(before, after)| ServerUse {
-        cpu_s: cpu_s(before, after),
-        rss_bytes: after.rss_bytes,
-        rss_peak_bytes: pid.and_then(rss_peak_bytes).unwrap_or(after.rss_bytes),
-        cpu_s_per_gb: cpu_s(before, after) / gigabytes,
+    let server = spent.server.map(|(cpu_s, rss_bytes)| ServerUse {
+        cpu_s,
+        rss_bytes,
+        rss_peak_bytes: pid.and_then(rss_peak_bytes).unwrap_or(rss_bytes),
+        cpu_s_per_gb: cpu_s / gigabytes,
     });
-    let client_cpu_s = cpu_s(before.0, after.0);
-    Ok(Driven { counts, produced, started_at, client_cpu_s, server })
-}
-
-fn show(plan: &Plan) {
-    let seconds = plan.begin.elapsed().as_secs_f64();
-    let megabytes = plan.bytes() as f64 / 1e6;
-    printing::progress(&format!("{seconds:.1} s, {megabytes:.0} MB"));
+    let Spent { client_cpu_s, processors, watched, .. } = spent;
+    Ok(Driven { counts, produced, started_at, client_cpu_s, server, processors, watched, threads })
 }

@@ -202,7 +202,6 @@ impl Exchange<'_> {
         let sent = self.stage.topic.append(&sender.client, partition, bytes, acks).await;
         let now = Instant::now();
         let batch = &self.template.batch;
-        plan.add_bytes(batch.payload_bytes);
         if sent.is_ok() {
             self.ledger.acknowledge(partition, batch.records);
         }

@@ -25,6 +25,17 @@ pub(super) struct Quantiles {
     pub(super) max: f64,
 }
 
+/// One point of the distribution.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct CurvePoint {
+    /// From 0 to 1.
+    pub(super) quantile: f64,
+    pub(super) ms: f64,
+}
+
+/// Points of the distribution for each factor of ten by which fewer latencies are beyond.
+const CURVE_STEPS: i32 = 8;
+
 impl Latencies {
     /// None yet, to be kept with three digits.
     pub(super) fn new() -> Latencies {
@@ -49,6 +60,26 @@ impl Latencies {
     /// Counts all of `other`.
     pub(super) fn merge(&mut self, other: &Latencies) {
         self.0.add(&other.0).expect("a histogram that resizes takes any other");
+    }
+
+    /// How many were counted.
+    pub(super) fn count(&self) -> u64 {
+        self.0.len()
+    }
+
+    /// The distribution up to the quantile that a single one is beyond, and the highest; empty when
+    /// nothing was counted.
+    pub(super) fn curve(&self) -> Vec<CurvePoint> {
+        let count = self.0.len() as f64;
+        let quantiles =
+            (0..).map(|step| 1.0 - 10_f64.powf(-f64::from(step) / f64::from(CURVE_STEPS)));
+        let quantiles = quantiles.take_while(|quantile| (1.0 - quantile) * count >= 1.0);
+        let highest = (count > 0.0).then_some(1.0);
+        let point = |quantile| {
+            let micros = self.0.value_at_quantile(quantile).min(self.0.max());
+            CurvePoint { quantile, ms: micros as f64 / 1_000.0 }
+        };
+        quantiles.chain(highest).map(point).collect()
     }
 
     /// The quantiles; all zero when nothing was counted.
@@ -87,6 +118,13 @@ mod tests {
         assert!((quantiles.p99 - 99.0).abs() < 0.1, "{quantiles:?}");
         assert!((quantiles.mean - 50.5).abs() < 0.1, "{quantiles:?}");
         assert!((quantiles.max - 100.0).abs() < 0.1, "{quantiles:?}");
+        let curve = all.curve();
+        assert_eq!(curve.len(), 2 * CURVE_STEPS as usize + 2, "up to 99 %, and the highest");
+        let ends = (curve[0], curve[curve.len() - 1]);
+        assert_eq!((ends.0.quantile, ends.1.quantile), (0.0, 1.0));
+        assert!((ends.0.ms - 1.0).abs() < 0.1 && (ends.1.ms - 100.0).abs() < 0.1, "{ends:?}");
+        assert!(curve.is_sorted_by(|a, b| a.quantile < b.quantile && a.ms <= b.ms), "{curve:?}");
+        assert!(Latencies::new().curve().is_empty());
         all.record(Duration::MAX);
         assert!(all.quantiles().max > 3_500_000.0);
     }

@@ -13,8 +13,10 @@ mod e2e;
 mod exchange;
 mod latency;
 mod limits;
+mod live;
 mod loops;
 mod machine;
+mod meter;
 mod mixed;
 mod outcome;
 mod pacer;
@@ -28,6 +30,8 @@ mod session;
 mod stage;
 mod stamp;
 mod stop;
+mod trust;
+mod watcher;
 
 use clap::{Args, Subcommand};
 
@@ -57,21 +61,23 @@ enum BenchCommand {
 }
 
 pub(crate) fn run(args: &BenchArgs) -> Outcome {
-    if let BenchCommand::RawServer(args) = &args.command {
-        return limits::serve(args).map(|()| Exit::Ok).map_err(failure);
-    }
-    if let BenchCommand::Compare(args) = &args.command {
-        return compare::run(args).map_err(failure);
-    }
-    let done = stop::listen().and_then(|()| match &args.command {
+    let done = match &args.command {
+        BenchCommand::Compare(args) => compare::run(args),
+        BenchCommand::RawServer(args) => limits::serve(args).map(|()| Exit::Ok),
+        measuring => stop::listen().and_then(|()| measure(measuring)),
+    };
+    done.map_err(failure)
+}
+
+fn measure(command: &BenchCommand) -> anyhow::Result<Exit> {
+    match command {
         BenchCommand::Produce(args) => produce::run(args),
         BenchCommand::Consume(args) => consume::run(args),
         BenchCommand::EndToEnd(args) => e2e::run(args),
         BenchCommand::Mixed(args) => mixed::run(args),
         BenchCommand::Limits(args) => limits::run(args),
         BenchCommand::Compare(_) | BenchCommand::RawServer(_) => Ok(Exit::Ok),
-    });
-    done.map_err(failure)
+    }
 }
 
 /// What a run fails with, as every command reports it.

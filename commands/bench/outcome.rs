@@ -11,6 +11,7 @@ use super::drive::Driven;
 use super::latency::Quantiles;
 use super::machine::Machine;
 use super::printing;
+use super::trust::{Evidence, TMPFS};
 use crate::failure::{Exit, Failure};
 use crate::output::{Column, OutputArgs};
 
@@ -76,11 +77,23 @@ pub(super) fn conclude(
         anyhow::bail!("not one record was counted: {why}");
     }
     let figures = Figures::of(&counts);
+    let evidence = Evidence {
+        elapsed_s: figures.elapsed_s,
+        watched_s: driven.watched.as_secs_f64(),
+        latencies: counts.latencies,
+        cores: machine.cores,
+        threads: driven.threads,
+        client_cpu_s: driven.client_cpu_s,
+        server_cpu_s: driven.server.map(|server| server.cpu_s),
+        processors: driven.processors,
+        is_volatile: machine.is_volatile,
+    };
     let is_both = run.shown == Shown::BothSides;
     let document = Document {
         command: run.command.to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         started_at: Some(driven.started_at.to_string()),
+        command_line: Some(command_line()),
         machine,
         mode: run.mode.to_owned(),
         settings: run.settings,
@@ -92,11 +105,18 @@ pub(super) fn conclude(
         client_cpu_s: driven.client_cpu_s,
         server: driven.server,
         intervals: counts.intervals,
+        latency_count: Some(counts.latencies),
+        latency_curve: counts.curve,
+        warnings: evidence.warnings(),
     };
     printing::save(args.save.as_deref(), &document)?;
     let rows = document.rows();
     let format = args.output.output;
     printing::print(format, &document, &rows, COLUMNS, |row| row.figure.clone())?;
+    // That of the directory was told when that was made.
+    for warning in document.warnings.iter().filter(|warning| warning.code != TMPFS) {
+        eprintln!("warning: {}", warning.text);
+    }
     if document.errors > 0 {
         eprintln!("warning: {} errors; the first: {first_error}", document.errors);
     }
@@ -108,7 +128,24 @@ pub(super) fn conclude(
     })
 }
 
+/// The command line, as a shell takes it. Holds no secrets: those are refused there.
+fn command_line() -> String {
+    let arguments = std::env::args_os().skip(1);
+    let words = arguments.map(|argument| quoted(&argument.to_string_lossy()));
+    std::iter::once("rivvend".to_owned()).chain(words).collect::<Vec<_>>().join(" ")
+}
+
+fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-./:=,%@+".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
 impl Document {
+    /// All figures, for people.
     fn rows(&self) -> Vec<Row> {
         let durability = self.settings["durability"].as_str().unwrap_or("");
         let mut rows = vec![Row { figure: "durability".to_owned(), value: durability.to_owned() }];
@@ -166,4 +203,17 @@ fn latency_rows(side: &str, latency: &Quantiles) -> Vec<Row> {
 /// A mistake in the command line that parsing can not see.
 pub(super) fn usage(message: impl Into<String>) -> anyhow::Error {
     printing::Told(Failure::usage(message)).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_line_can_be_given_to_a_shell_again() {
+        assert_eq!(quoted("--dir=/tmp/x-1.0"), "--dir=/tmp/x-1.0");
+        assert_eq!(quoted("a b"), "'a b'");
+        assert_eq!(quoted("it's $HOME"), r"'it'\''s $HOME'");
+        assert_eq!(quoted(""), "''");
+    }
 }

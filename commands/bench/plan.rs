@@ -1,7 +1,7 @@
 //! When a run warms up, when it counts and when it ends. Reads no clock: whoever asks brings the
 //! time.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -54,7 +54,7 @@ impl PlanArgs {
         };
         let left = self.records.map(|records| i64::try_from(records).unwrap_or(i64::MAX));
         let left = left.map(AtomicI64::new);
-        Plan { begin, start, end, left, bytes: AtomicU64::new(0) }
+        Plan { begin, start, end, records: self.records.unwrap_or(0), left }
     }
 
     /// The plan in words, for the result.
@@ -84,10 +84,10 @@ pub(super) struct Plan {
     pub(super) start: Instant,
     /// When it ends, if that is a matter of time.
     pub(super) end: Option<Instant>,
-    /// Records that are still to be counted, if it is a matter of those.
+    /// Records to count …
+    records: u64,
+    /// … and those that are still to be counted, if it is a matter of those.
     left: Option<AtomicI64>,
-    /// Bytes so far, warm-up included, for whoever watches.
-    bytes: AtomicU64,
 }
 
 impl Plan {
@@ -115,14 +115,15 @@ impl Plan {
         }
     }
 
-    /// Tells whoever watches.
-    pub(super) fn add_bytes(&self, bytes: u64) {
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    /// Bytes so far.
-    pub(super) fn bytes(&self) -> u64 {
-        self.bytes.load(Ordering::Relaxed)
+    /// How much of it is done, of how much: milliseconds, or records where it is a matter of those.
+    pub(super) fn progress(&self, now: Instant) -> (u64, u64) {
+        if let Some(left) = &self.left {
+            let left = left.load(Ordering::Relaxed).max(0) as u64;
+            return (self.records.saturating_sub(left), self.records);
+        }
+        let ms = |time: Instant| time.saturating_duration_since(self.begin).as_millis() as u64;
+        let end = self.end.map_or(0, ms);
+        (ms(now).min(end), end)
     }
 }
 
@@ -145,6 +146,11 @@ mod tests {
         let plan = args(Some(25), second).plan(begin);
         assert_eq!(plan.claim(begin, 10), Some(Turn::Warm));
         let turns = std::iter::from_fn(|| plan.claim(begin + second * 100, 10));
+        assert_eq!(plan.progress(begin), (0, 25));
         assert_eq!(turns.count(), 3, "the last batch may go beyond");
+        assert_eq!(plan.progress(begin), (25, 25));
+        let plan = args(None, second).plan(begin);
+        assert_eq!(plan.progress(begin + second * 2), (2_000, 6_000));
+        assert_eq!(plan.progress(begin + second * 9), (6_000, 6_000));
     }
 }

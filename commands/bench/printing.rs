@@ -1,7 +1,5 @@
-//! How results are printed and kept. One document for programs, a table for people; progress goes
-//! to a terminal only.
+//! How results are printed and kept. One document for programs, a table for people.
 
-use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -31,15 +29,6 @@ pub(super) fn print<T: Serialize>(
         _ => Listing { items: rows, columns, name }.print(format),
     };
     printed.map_err(Told).map_err(Into::into)
-}
-
-/// Replaces the line that says what is going on.
-pub(super) fn progress(text: &str) {
-    let mut error = io::stderr().lock();
-    if error.is_terminal() {
-        // Nobody misses it who has closed the terminal.
-        drop(write!(error, "\r\x1b[K{text}").and_then(|()| error.flush()));
-    }
 }
 
 /// A failure that knows how the command ends, on its way through `anyhow`.

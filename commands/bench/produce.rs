@@ -199,8 +199,7 @@ impl Load for Producing<'_> {
     }
 
     async fn run(&self, producer: Producer, plan: &Plan, recorder: &RefCell<Recorder>) {
-        let send =
-            async |turn, intended| self.send(&producer, plan, recorder, turn, intended).await;
+        let send = async |turn, intended| self.send(&producer, recorder, turn, intended).await;
         let part = Part {
             number: producer.number,
             producers: self.args.producers,
@@ -216,7 +215,6 @@ impl Producing<'_> {
     async fn send(
         &self,
         producer: &Producer,
-        plan: &Plan,
         recorder: &RefCell<Recorder>,
         turn: Turn,
         intended: Instant,
@@ -225,7 +223,6 @@ impl Producing<'_> {
         let acks = self.args.acks.0;
         let sent = self.stage.topic.append(&producer.client, partition, bytes, acks).await;
         let now = Instant::now();
-        plan.add_bytes(self.batch.payload_bytes);
         // A gap in the numbers is refused for ever.
         if sent.is_err() && producer.identity.is_some() {
             stop::request();

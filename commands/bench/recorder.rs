@@ -2,11 +2,13 @@
 //! since counting started.
 
 use std::fmt::Display;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::latency::{Latencies, Quantiles};
+use super::latency::{CurvePoint, Latencies, Quantiles};
+use super::live::Live;
 use super::plan::Turn;
 
 /// Length of an interval.
@@ -23,6 +25,8 @@ pub(super) struct Recorder {
     intervals: Vec<Count>,
     errors: u64,
     first_error: Option<String>,
+    /// For whoever watches; warm-up counts, too.
+    live: Option<Arc<Live>>,
 }
 
 #[derive(Clone, Debug)]
@@ -40,6 +44,17 @@ pub(super) struct Interval {
     pub(super) bytes: u64,
     pub(super) mb_per_s: f64,
     pub(super) latency_ms: Quantiles,
+    /// Of the broker, if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) server: Option<ServerSecond>,
+}
+
+/// What the broker spent in one second.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct ServerSecond {
+    pub(super) cpu_s: f64,
+    /// Resident at its end.
+    pub(super) rss_bytes: u64,
 }
 
 /// What all threads counted together.
@@ -49,6 +64,9 @@ pub(super) struct Counts {
     pub(super) bytes: u64,
     pub(super) elapsed: Duration,
     pub(super) latency: Quantiles,
+    /// How many latencies there are, and their distribution.
+    pub(super) latencies: u64,
+    pub(super) curve: Vec<CurvePoint>,
     pub(super) intervals: Vec<Interval>,
     pub(super) errors: u64,
     pub(super) first_error: Option<String>,
@@ -73,8 +91,8 @@ impl Count {
 }
 
 impl Recorder {
-    /// Nothing counted; counting starts at this time.
-    pub(super) fn new(start: Instant) -> Recorder {
+    /// Nothing counted; counting starts at this time. Whoever watches is told at once.
+    pub(super) fn new(start: Instant, live: Option<Arc<Live>>) -> Recorder {
         Recorder {
             start,
             last: start,
@@ -82,6 +100,7 @@ impl Recorder {
             intervals: Vec::new(),
             errors: 0,
             first_error: None,
+            live,
         }
     }
 
@@ -93,6 +112,9 @@ impl Recorder {
         latency: Duration,
         (records, bytes): (u64, u64),
     ) {
+        if let Some(live) = &self.live {
+            live.add(records, bytes, latency);
+        }
         if turn == Turn::Warm {
             return;
         }
@@ -155,6 +177,7 @@ impl Recorder {
                 bytes: count.bytes,
                 mb_per_s: count.bytes as f64 / 1e6 / length.max(1e-3),
                 latency_ms: count.latencies.quantiles(),
+                server: None,
             }
         };
         Counts {
@@ -162,6 +185,8 @@ impl Recorder {
             bytes: self.total.bytes,
             elapsed,
             latency: self.total.latencies.quantiles(),
+            latencies: self.total.latencies.count(),
+            curve: self.total.latencies.curve(),
             intervals: self.intervals.iter().enumerate().map(interval).collect(),
             errors: self.errors,
             first_error: self.first_error,
@@ -178,7 +203,7 @@ mod tests {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
         let latency = Duration::from_millis(3);
-        let (mut one, mut two) = (Recorder::new(start), Recorder::new(start));
+        let (mut one, mut two) = (Recorder::new(start, None), Recorder::new(start, None));
         one.done(Turn::Warm, at(0), latency, (1, 1));
         one.done(Turn::Counted, at(500), latency, (10, 1_000_000));
         two.done(Turn::Counted, at(1_500), latency, (20, 2_000_000));

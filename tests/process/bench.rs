@@ -1,5 +1,5 @@
-//! `rivvend bench e2e` and `bench mixed` as processes: the form of their results, and that a stall,
-//! a record that comes twice and a senseless flag are noticed.
+//! `rivvend bench` as a process: the form of the results of every measuring subcommand, and that a
+//! stall, a record that comes twice, a run that says little and a senseless flag are noticed.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Output, Stdio};
@@ -10,6 +10,7 @@ use rustix::process::{Pid, Signal};
 use serde_json::Value;
 
 use super::broker::{Broker, PATIENCE, Setup, rivvend, wait_until};
+use super::has_tools;
 use super::load::{append, batch, create_topic, read_all};
 
 /// What every result has, in the order in which it is printed.
@@ -17,6 +18,7 @@ const FIELDS: &[&str] = &[
     "command",
     "version",
     "started_at",
+    "command_line",
     "machine",
     "mode",
     "settings",
@@ -30,6 +32,9 @@ const FIELDS: &[&str] = &[
     "client_cpu_s",
     "server",
     "intervals",
+    "latency_count",
+    "latency_curve",
+    "warnings",
 ];
 const QUANTILES: &[&str] = &["mean", "p50", "p90", "p95", "p99", "p999", "p9999", "max"];
 const TOPIC: &str = "measured";
@@ -67,6 +72,13 @@ fn assert_form(result: &Value, more: &[&str]) {
     for part in result["intervals"].as_array().expect("a list") {
         assert_latency(&part["latency_ms"]);
     }
+    let curve = result["latency_curve"].as_array().expect("a list");
+    let at = |point: &Value, name: &str| point[name].as_f64().expect("a number");
+    assert!(curve.is_sorted_by_key(|p| (at(p, "quantile"), at(p, "ms")).0), "{result}");
+    assert_eq!(curve.last().map(|p| at(p, "ms")), result["latency_ms"]["max"].as_f64());
+    assert!(result["latency_count"].as_u64().is_some_and(|count| count > 0), "{result}");
+    let command_line = result["command_line"].as_str().expect("text");
+    assert!(command_line.starts_with("rivvend bench "), "{command_line}");
     for field in ["cpu_s", "rss_bytes", "cpu_s_per_gb"] {
         assert!(result["server"][field].as_f64().is_some_and(|n| n >= 0.0), "{field}: {result}");
     }
@@ -103,6 +115,88 @@ fn e2e_counts_every_record_and_prints_what_was_promised() {
     let kept = std::fs::read_to_string(saved.path()).expect("saved");
     assert_eq!(serde_json::from_str::<Value>(&kept).expect("JSON"), result);
     assert_empty(directory.path());
+}
+
+#[test]
+fn produce_and_consume_print_and_save_what_was_promised() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let saved = tempfile::NamedTempFile::new().expect("a file");
+    for (flags, command, records) in [
+        ("produce --records 3000 --batch-records 100 --durability os", "produce", 3_000),
+        ("consume --records 3000 --batch-records 100 --fill 300kB --durability os", "consume", 0),
+    ] {
+        let flags = format!("{flags} -o json --save {}", saved.path().display());
+        let output = bench(directory.path(), &flags);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        let result = result(&output);
+        assert_form(&result, &[]);
+        assert_eq!((&result["command"], &result["mode"]), (&command.into(), &"closed".into()));
+        let counted = result["records"].as_u64().expect("a number");
+        assert!(if records > 0 { counted == records } else { counted >= 3_000 }, "{result}");
+        let kept = std::fs::read_to_string(saved.path()).expect("saved");
+        assert_eq!(serde_json::from_str::<Value>(&kept).expect("JSON"), result);
+        assert!(!text(&output.stderr).contains("MB/s"), "no progress without a terminal");
+    }
+    assert_empty(directory.path());
+}
+
+#[test]
+fn limits_prints_and_saves_what_was_promised() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let saved = tempfile::NamedTempFile::new().expect("a file");
+    let flags = "limits --only crc,raw --bytes 4MB -o json --save";
+    let output = bench(directory.path(), &format!("{flags} {}", saved.path().display()));
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let result = result(&output);
+    let fields: Vec<&str> = result.as_object().expect("an object").keys().map(|k| &**k).collect();
+    assert_eq!(fields, ["command", "machine", "results", "rounds", "version"]);
+    for found in result["results"].as_array().expect("a list") {
+        for field in ["parallel", "block_bytes", "bytes", "elapsed_s", "mb_per_s", "per_s"] {
+            assert!(found[field].as_f64().is_some_and(|n| n > 0.0), "{field}: {found}");
+        }
+    }
+    let kept = std::fs::read_to_string(saved.path()).expect("saved");
+    assert_eq!(serde_json::from_str::<Value>(&kept).expect("JSON"), result);
+    assert_empty(directory.path());
+}
+
+/// A run of some milliseconds in memory says so, on standard error and in its result.
+#[test]
+fn a_result_that_can_not_be_trusted_says_why() {
+    let memory = Path::new("/dev/shm");
+    let directory = tempfile::tempdir_in(if memory.is_dir() { memory } else { Path::new("/tmp") });
+    let directory = directory.expect("a directory");
+    let output = bench(directory.path(), "produce --records 500 --batch-records 100 -o json");
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let (said, result) = (text(&output.stderr), result(&output));
+    let warnings = result["warnings"].as_array().expect("a list").iter();
+    let codes: Vec<&str> = warnings.filter_map(|warning| warning["code"].as_str()).collect();
+    assert!(codes.contains(&"short") && codes.contains(&"few-latencies"), "{result}");
+    assert!(said.contains("warning: the run counted for"), "{said}");
+    assert!(said.contains("warning: 5 latencies were counted"), "{said}");
+    if memory.is_dir() {
+        assert!(codes.contains(&"tmpfs"), "{result}");
+        assert_eq!(said.matches("syncs are free there").count(), 1, "{said}");
+    }
+}
+
+/// `script` gives it a terminal, on which every second has its figures.
+#[test]
+fn a_terminal_sees_how_a_run_is_going() {
+    if !has_tools(&["script"]) {
+        return;
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    let program = rivvend().get_program().to_string_lossy().into_owned();
+    let flags = "produce --duration 3s --warmup 0s --rate 1000 --durability os --batch-records 10";
+    let line = format!("{program} bench {flags} --dir {}", directory.path().display());
+    let mut script = std::process::Command::new("script");
+    script.args(["-qec", &line, "/dev/null"]).stdin(Stdio::null());
+    let output = script.output().expect("it runs");
+    let seen = text(&output.stdout);
+    assert!(output.status.success(), "{seen}");
+    assert!(seen.contains("1.0 MB/s") && seen.contains(" records/s  p99 "), "{seen}");
+    assert!(seen.contains("durability"), "and the table in the end: {seen}");
 }
 
 /// Four consumers of two partitions: each record is received twice.

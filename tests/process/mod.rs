@@ -41,12 +41,22 @@ fn rounds(variable: &str, default: usize) -> usize {
 /// Whether this process is root and has these tools. Where everything must run, a missing one is a
 /// failure.
 fn has_root_and(tools: &[&str]) -> bool {
-    let missing = if rustix::process::geteuid().is_root() {
-        tools.iter().find(|tool| !is_installed(tool)).map(|tool| format!("{tool} is missing"))
-    } else {
-        Some("it needs root".to_owned())
-    };
-    let Some(missing) = missing else { return true };
+    match rustix::process::geteuid().is_root() {
+        true => has_tools(tools),
+        false => can_not_run("it needs root"),
+    }
+}
+
+/// Whether these tools of the system are there, in the same way.
+fn has_tools(tools: &[&str]) -> bool {
+    match tools.iter().find(|tool| !is_installed(tool)) {
+        Some(tool) => can_not_run(&format!("{tool} is missing")),
+        None => true,
+    }
+}
+
+/// Says so; a failure where everything must run.
+fn can_not_run(missing: &str) -> bool {
     assert!(std::env::var_os("RIVVEN_TESTS_ALL").is_none(), "can not run: {missing}");
     eprintln!("skipped: {missing}");
     false

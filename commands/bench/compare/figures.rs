@@ -47,10 +47,13 @@ const QUANTILES: [Named; 4] =
 /// The figures of a result, in the order in which they are shown. What is 0 has no ratio to
 /// anything and is left out.
 pub(super) fn of(saved: &Saved) -> Vec<Figure> {
-    let mut figures = match &saved.content {
+    match &saved.content {
         Content::Run(document) => of_run(document),
-        Content::Limits(found) => of_limits(found),
-    };
+        Content::Limits(found) => with_values(of_limits(found)),
+    }
+}
+
+fn with_values(mut figures: Vec<Figure>) -> Vec<Figure> {
     figures.retain(|figure| figure.sample.value > 0.0 && figure.sample.value.is_finite());
     figures
 }
@@ -64,7 +67,7 @@ pub(super) fn gather(side: &[Vec<Figure>], name: &str) -> Option<Vec<Sample>> {
 }
 
 fn of_run(document: &Document) -> Vec<Figure> {
-    let whole = whole_seconds(document);
+    let whole = document.whole_seconds();
     let mut figures = match (&document.produce, &document.consume) {
         (Some(produce), Some(consume)) => {
             let mut figures = of_side("produce ", produce, &[]);
@@ -77,10 +80,15 @@ fn of_run(document: &Document) -> Vec<Figure> {
         figures.extend(latencies("ack ", latency, &[]));
     }
     if let Some(server) = &document.server {
-        let sample = Sample { value: server.cpu_s_per_gb, seconds: Vec::new() };
+        let cost = |second: &Interval| {
+            let gigabytes = second.bytes as f64 / 1e9;
+            second.server.filter(|_| second.bytes > 0).map(|server| server.cpu_s / gigabytes)
+        };
+        let seconds = whole.iter().filter_map(cost).collect();
+        let sample = Sample { value: server.cpu_s_per_gb, seconds };
         figures.push(Figure { name: "server CPU s/GB".to_owned(), kind: Kind::Cost, sample });
     }
-    figures
+    with_values(figures)
 }
 
 fn of_side(side: &str, figures: &Figures, seconds: &[Interval]) -> Vec<Figure> {
@@ -106,12 +114,6 @@ fn latencies(side: &str, latency: &Quantiles, seconds: &[Interval]) -> Vec<Figur
         Figure { name: format!("{side}latency ms {name}"), kind: Kind::Latency, sample }
     };
     QUANTILES.map(figure).into()
-}
-
-/// All seconds but a last one that is cut off.
-fn whole_seconds(document: &Document) -> &[Interval] {
-    let whole = (document.figures.elapsed_s as usize).min(document.intervals.len());
-    &document.intervals[..whole]
 }
 
 fn of_limits(found: &Found) -> Vec<Figure> {

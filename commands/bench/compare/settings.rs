@@ -41,14 +41,17 @@ pub(super) fn machines(all: &[&Saved]) -> Vec<Difference> {
             Content::Limits(found) => &found.machine,
             Content::Run(document) => &document.machine,
         };
-        let Machine { cpu, cores, memory_bytes, kernel, filesystem, load_average: _ } = machine;
-        vec![
+        let Machine { cpu, cores, memory_bytes, kernel, filesystem, disk, .. } = machine;
+        let mut facts = vec![
             ("cpu", Value::from(&**cpu)),
             ("cores", Value::from(*cores)),
             ("memory_bytes", Value::from(*memory_bytes)),
             ("kernel", Value::from(&**kernel)),
             ("filesystem", Value::from(filesystem.as_deref())),
-        ]
+        ];
+        // Not recorded by older versions.
+        facts.extend(disk.as_deref().map(|disk| ("disk", Value::from(disk))));
+        facts
     })
 }
 

@@ -15,12 +15,12 @@ const MB: f64 = 1e6;
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(in crate::bench) struct Measurement {
     /// What was measured: `part.kind`.
-    pub(super) name: Cow<'static, str>,
+    pub(in crate::bench) name: Cow<'static, str>,
     /// Connections or threads that worked at once.
-    pub(super) parallel: usize,
+    pub(in crate::bench) parallel: usize,
     /// What an acknowledgement, or the return of a write, meant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) durability: Option<Cow<'static, str>>,
+    pub(in crate::bench) durability: Option<Cow<'static, str>>,
     /// Bytes of one operation.
     pub(super) block_bytes: usize,
     /// Bytes of all, without framing.

@@ -26,6 +26,7 @@ use super::machine::Machine;
 use super::printing;
 use crate::failure::Exit;
 use crate::output::OutputArgs;
+use crate::progress::Status;
 use crate::settings::value;
 use measurement::{COLUMNS, Measurement, medians};
 
@@ -126,13 +127,13 @@ pub(super) fn run(args: &LimitsArgs) -> anyhow::Result<Exit> {
 
 fn measure(args: &LimitsArgs, limits: &Limits<'_>, round: u16) -> anyhow::Result<Vec<Measurement>> {
     let mut found = Vec::new();
+    let status = Status::new();
     for part in Part::value_variants() {
         if args.only.is_empty() || args.only.contains(part) {
-            printing::progress(&format!("round {round} of {}: {part:?}", args.rounds));
+            status.say(format!("round {round} of {}: {part:?}", args.rounds));
             found.extend(measure_part(*part, args.long, limits)?);
         }
     }
-    printing::progress("");
     Ok(found)
 }
 
