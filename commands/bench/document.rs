@@ -53,6 +53,18 @@ impl Document {
         let whole = ((self.figures.elapsed_s + 0.1) as usize).min(self.intervals.len());
         &self.intervals[..whole]
     }
+
+    /// The distribution of latency, in the order of quantiles; a few points of it for a result that
+    /// has no more.
+    pub(super) fn curve(&self) -> Vec<CurvePoint> {
+        if !self.latency_curve.is_empty() {
+            return self.latency_curve.clone();
+        }
+        let Quantiles { p50, p90, p95, p99, p999, p9999, .. } = self.figures.latency_ms;
+        let all =
+            [(0.5, p50), (0.9, p90), (0.95, p95), (0.99, p99), (0.999, p999), (0.9999, p9999)];
+        all.map(|(quantile, ms)| CurvePoint { quantile, ms }).into()
+    }
 }
 
 /// What one side of a run did.

@@ -25,6 +25,7 @@ mod printing;
 mod process;
 mod produce;
 mod recorder;
+mod report;
 mod saved;
 mod session;
 mod stage;
@@ -55,6 +56,7 @@ enum BenchCommand {
     Mixed(mixed::MixedArgs),
     Limits(limits::LimitsArgs),
     Compare(compare::CompareArgs),
+    Report(report::ReportArgs),
     /// The raw server of `limits`
     #[command(hide = true)]
     RawServer(limits::ServerArgs),
@@ -63,6 +65,7 @@ enum BenchCommand {
 pub(crate) fn run(args: &BenchArgs) -> Outcome {
     let done = match &args.command {
         BenchCommand::Compare(args) => compare::run(args),
+        BenchCommand::Report(args) => report::run(args),
         BenchCommand::RawServer(args) => limits::serve(args).map(|()| Exit::Ok),
         measuring => stop::listen().and_then(|()| measure(measuring)),
     };
@@ -76,7 +79,9 @@ fn measure(command: &BenchCommand) -> anyhow::Result<Exit> {
         BenchCommand::EndToEnd(args) => e2e::run(args),
         BenchCommand::Mixed(args) => mixed::run(args),
         BenchCommand::Limits(args) => limits::run(args),
-        BenchCommand::Compare(_) | BenchCommand::RawServer(_) => Ok(Exit::Ok),
+        BenchCommand::Compare(_) | BenchCommand::Report(_) | BenchCommand::RawServer(_) => {
+            Ok(Exit::Ok)
+        }
     }
 }
 

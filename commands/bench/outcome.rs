@@ -51,9 +51,9 @@ pub(super) enum Shown {
 
 /// A line of the table.
 #[derive(Debug, Serialize)]
-struct Row {
-    figure: String,
-    value: String,
+pub(super) struct Row {
+    pub(super) figure: String,
+    pub(super) value: String,
 }
 
 const COLUMNS: &[Column<Row>] = &[
@@ -146,7 +146,7 @@ fn quoted(word: &str) -> String {
 
 impl Document {
     /// All figures, for people.
-    fn rows(&self) -> Vec<Row> {
+    pub(super) fn rows(&self) -> Vec<Row> {
         let durability = self.settings["durability"].as_str().unwrap_or("");
         let mut rows = vec![Row { figure: "durability".to_owned(), value: durability.to_owned() }];
         match (&self.produce, &self.consume) {

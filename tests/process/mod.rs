@@ -10,6 +10,7 @@ mod batches;
 mod bench;
 mod bench_compare;
 mod bench_loops;
+mod bench_report;
 mod broker;
 mod configuration;
 mod contexts;

@@ -66,7 +66,8 @@ pub(super) fn gather(side: &[Vec<Figure>], name: &str) -> Option<Vec<Sample>> {
     side.iter().map(find).collect()
 }
 
-fn of_run(document: &Document) -> Vec<Figure> {
+/// The figures of a run.
+pub(super) fn of_run(document: &Document) -> Vec<Figure> {
     let whole = document.whole_seconds();
     let mut figures = match (&document.produce, &document.consume) {
         (Some(produce), Some(consume)) => {

@@ -11,6 +11,7 @@ use clap::Args;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::document::Document;
 use super::outcome::usage;
 use super::printing::{self, Told};
 use super::saved::{self, Content, Saved};
@@ -81,12 +82,12 @@ enum Verdict {
 
 /// One figure of both sides.
 #[derive(Debug, Serialize)]
-struct Compared {
-    figure: String,
-    a: f64,
-    b: f64,
+pub(super) struct Compared {
+    pub(super) figure: String,
+    pub(super) a: f64,
+    pub(super) b: f64,
     /// B/A.
-    ratio: f64,
+    pub(super) ratio: f64,
     /// By how much B does worse; below 0 where it does better.
     loss_percent: f64,
     /// Ends of the interval of confidence.
@@ -96,7 +97,7 @@ struct Compared {
     noise_a_percent: Option<f64>,
     noise_b_percent: Option<f64>,
     verdict: Verdict,
-    text: String,
+    pub(super) text: String,
 }
 
 /// One side, for the document.
@@ -193,6 +194,11 @@ impl CompareArgs {
     }
 }
 
+/// One run compared with an earlier one, for a report.
+pub(super) fn verdicts(earlier: &Document, now: &Document) -> Vec<Compared> {
+    compare(&[figures::of_run(earlier)], &[figures::of_run(now)], false, MARGIN_PERCENT)
+}
+
 /// Every figure that all runs have.
 fn compare(a: &[Vec<Figure>], b: &[Vec<Figure>], alternate: bool, margin: f64) -> Vec<Compared> {
     let one = |figure: &Figure| {
@@ -232,6 +238,16 @@ impl Compared {
             noise_b_percent: estimate.map(|e| e.noise_b * 100.0),
             verdict,
             text: words(figure.kind, verdict, ratio) + reservation(verdict, estimate.as_ref()),
+        }
+    }
+
+    /// The verdict in one word.
+    pub(super) fn class(&self) -> &'static str {
+        match self.verdict {
+            Verdict::Same => "same",
+            Verdict::Better => "better",
+            Verdict::Worse => "worse",
+            Verdict::Unknown => "unknown",
         }
     }
 }
