@@ -158,6 +158,19 @@ fn other_settings_are_refused_and_other_machines_are_said() {
 }
 
 #[test]
+fn what_a_run_says_against_itself_is_repeated() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let a = saved(directory.path(), "a.json", &result(500.0, 3.0));
+    let mut doubtful = result(500.0, 3.0);
+    doubtful["warnings"] = json!([{"code": "steal", "text": "the host took 9 % away"}]);
+    let b = saved(directory.path(), "b.json", &doubtful);
+    let output = compare(&[a], &[b], "");
+    assert_eq!(output.status.code(), Some(0));
+    assert!(said(&output).contains("b.json: the host took 9 % away"), "{}", said(&output));
+    assert!(!said(&output).contains("a.json"), "{}", said(&output));
+}
+
+#[test]
 fn every_form_of_output_holds_the_verdict() {
     let directory = tempfile::tempdir().expect("a directory");
     let a = runs(directory.path(), "a", 3, 500.0, 1.0);

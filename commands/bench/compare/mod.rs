@@ -138,6 +138,7 @@ pub(super) fn run(args: &CompareArgs) -> anyhow::Result<Exit> {
     let all: Vec<&Saved> = a.iter().chain(&b).collect();
     let (settings_differ, machines_differ) = (settings::settings(&all), settings::machines(&all));
     tell_differences(args, &all, &settings_differ, &machines_differ)?;
+    all.into_iter().for_each(tell_doubts);
     let alternate = order(&mut a, &mut b);
     let figures = args.compare(&a, &b, alternate)?;
     tell_what_is_missing(&figures, &a, &b, alternate);
@@ -311,6 +312,15 @@ fn tell_differences(
         }
     }
     Ok(())
+}
+
+/// Repeats why a run says itself that it means little.
+fn tell_doubts(saved: &Saved) {
+    if let Content::Run(document) = &saved.content {
+        for warning in &document.warnings {
+            eprintln!("warning: {}: {}", saved.shown(), warning.text);
+        }
+    }
 }
 
 /// Sorts the runs by time. Whether they alternate, each of A next to one of B.
