@@ -24,7 +24,7 @@ pub(in crate::bench) struct Measurement {
     /// Bytes of one operation.
     pub(super) block_bytes: usize,
     /// Bytes of all, without framing.
-    pub(super) bytes: u64,
+    pub(in crate::bench) bytes: u64,
     pub(super) elapsed_s: f64,
     pub(in crate::bench) mb_per_s: f64,
     pub(super) per_s: f64,

@@ -89,7 +89,11 @@ pub(super) fn share(document: &Document, limits: &Found) -> Option<Share> {
         .results
         .iter()
         .filter(|limit| limit.name == name && limit.durability.as_deref() == durability);
-    let nearest = fits.min_by_key(|limit| (limit.parallel as u64).abs_diff(parallel))?;
+    // A disk is slower over more bytes.
+    let nearest = fits.min_by_key(|limit| {
+        let bytes = limit.bytes.abs_diff(document.figures.bytes);
+        ((limit.parallel as u64).abs_diff(parallel), bytes)
+    })?;
     let share = document.figures.mb_per_s / nearest.mb_per_s;
     let of = format!("{}, {:.0} MB/s", nearest.title(), nearest.mb_per_s);
     share.is_finite().then_some(Share { share, of })
@@ -113,7 +117,10 @@ pub(super) fn conditions(document: &Document) -> Vec<(String, String)> {
     ];
     let settings = document.settings.as_object().into_iter().flatten();
     let settings = settings.filter(|(_, value)| !value.is_null());
-    facts.extend(settings.map(|(name, value)| (name.replace('_', " "), shown(value))));
+    facts.extend(settings.map(|(name, value)| {
+        let is_all = name == "acks" && *value == -1;
+        (name.replace('_', " "), if is_all { "all".to_owned() } else { shown(value) })
+    }));
     facts.push(("errors".to_owned(), document.errors.to_string()));
     facts
 }
