@@ -4,13 +4,16 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use clap::{Args, CommandFactory as _, ValueEnum as _};
-use clap_complete::Shell;
+use clap::{Args, CommandFactory as _, ValueEnum};
 
 use crate::Cli;
+use crate::complete;
 use crate::failure::{Exit, Failure, Outcome};
 
 /// Print the completion script of a shell
+///
+/// The script asks rivvend itself for what may come next, so topics are completed, too: those of
+/// the broker or data directory that the line names.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "Examples:\n  \
     rivvend completions bash > /etc/bash_completion.d/rivvend\n  \
@@ -19,6 +22,39 @@ use crate::failure::{Exit, Failure, Outcome};
 pub(crate) struct CompletionsArgs {
     /// The shell
     shell: Shell,
+}
+
+/// A shell that completions are made for.
+#[derive(ValueEnum, Clone, Copy, Debug)]
+enum Shell {
+    Bash,
+    Elvish,
+    Fish,
+    Powershell,
+    Zsh,
+}
+
+impl Shell {
+    fn name(self) -> &'static str {
+        match self {
+            Shell::Bash => "bash",
+            Shell::Elvish => "elvish",
+            Shell::Fish => "fish",
+            Shell::Powershell => "powershell",
+            Shell::Zsh => "zsh",
+        }
+    }
+
+    /// The name under which the shell finds the script by itself, where it does.
+    fn file_name(self) -> &'static str {
+        match self {
+            Shell::Bash => "rivvend.bash",
+            Shell::Elvish => "rivvend.elv",
+            Shell::Fish => "rivvend.fish",
+            Shell::Powershell => "_rivvend.ps1",
+            Shell::Zsh => "_rivvend",
+        }
+    }
 }
 
 /// Print a manual page
@@ -41,7 +77,7 @@ pub(crate) struct GenerateArgs {
 }
 
 pub(crate) fn completions(args: &CompletionsArgs) -> Outcome {
-    print(&completion(args.shell))
+    print(&complete::script(args.shell.name())?)
 }
 
 pub(crate) fn man(args: &ManArgs) -> Outcome {
@@ -64,19 +100,12 @@ pub(crate) fn generate(args: &GenerateArgs) -> Outcome {
         std::fs::create_dir_all(dir).map_err(|e| Failure::file("create", dir, &e))?;
     }
     for shell in Shell::value_variants() {
-        let name = clap_complete::Generator::file_name(shell, "rivvend");
-        write(&completions.join(name), &completion(*shell))?;
+        write(&completions.join(shell.file_name()), &complete::script(shell.name())?)?;
     }
     for (name, content) in man_pages()? {
         write(&pages.join(format!("{name}.1")), &content)?;
     }
     Ok(Exit::Ok)
-}
-
-fn completion(shell: Shell) -> Vec<u8> {
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "rivvend", &mut script);
-    script
 }
 
 /// The pages of all commands, each under its name: `rivvend-topic-create`.

@@ -3,6 +3,7 @@
 //! server, a socket or the engine in this process answers.
 
 mod bench;
+mod complete;
 mod config;
 mod consume;
 mod context;
@@ -79,6 +80,9 @@ const TIP: &str = "  tip: ";
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
+    if complete::answer(&arguments) {
+        return ExitCode::SUCCESS;
+    }
     let json_errors = arguments.iter().any(|argument| argument == "--json-errors");
     let outcome = parse(&arguments).and_then(|cli| match cli {
         Some(cli) => run(&cli),

@@ -18,7 +18,7 @@
 //! head  at  size                     record  at  size
 //!        0     4  magic RVFR                  0    16  topic id
 //!        4     2  version                    16     4  partition
-//!       60     4  CRC-32C of 0..60           20     4  flags: bit 0 lowered, bit 1 forgotten
+//!       60     4  CRC-32C of 0..60           20     4  flags: 1 lowered, 2 forgotten
 //!                                            24     8  base offset of the segment
 //!                                            32     8  end offset
 //!                                            40     8  position in the segment's file
@@ -27,12 +27,12 @@
 //! ```
 //!
 //! The last record of a log counts; after one that says `forgotten`, which is the last word on the
-//! log of a deleted topic, nothing is claimed any more. 64 divides every sector size, so a record is never torn by a
-//! disk that writes whole sectors. What was not yet synced may still be lost in any order when the
-//! power goes, so the first bad record normally is the end. But when any intact record, before or
-//! behind it, declares that place `synced`, then bytes have rotted that were once durable, and the
-//! journal as a whole is not believed. A rewritten journal is synced before it gets its name, so
-//! its records declare all of it.
+//! log of a deleted topic, nothing is claimed any more. 64 divides every sector size, so a record
+//! is never torn by a disk that writes whole sectors. What was not yet synced may still be lost in
+//! any order when the power goes, so the first bad record normally is the end. But when any intact
+//! record, before or behind it, declares that place `synced`, then bytes have rotted that were once
+//! durable, and the journal as a whole is not believed. A rewritten journal is synced before it
+//! gets its name, so its records declare all of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IoSlice};

@@ -27,6 +27,7 @@ mod kill;
 mod lifecycle;
 mod load;
 mod power;
+mod shells;
 mod wire;
 
 use std::process::Command;
