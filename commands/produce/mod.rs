@@ -393,7 +393,7 @@ async fn next_outcome(under_way: &mut VecDeque<UnderWay>) -> Option<Settled> {
 fn given_up(written: u64, failed: u64, reason: Failure) -> Failure {
     let exit = if written > 0 { Exit::Partly } else { reason.exit };
     let (total, why) = (written + failed, &reason.message);
-    let message = format!("not acknowledged: {failed} of {total} records: {why}");
+    let message = format!("not acknowledged: {failed} of {total} records read: {why}");
     Failure { exit, message, ..reason }
 }
 
