@@ -43,6 +43,18 @@ pub(crate) struct TargetArgs {
     pub(crate) timeout: Duration,
 }
 
+impl TargetArgs {
+    /// The flags of a command that names its places itself.
+    pub(crate) fn to(
+        server: Option<Address>,
+        context: Option<String>,
+        data_dir: Option<PathBuf>,
+        timeout: Duration,
+    ) -> TargetArgs {
+        TargetArgs { server, context, data_dir, embedded: false, timeout }
+    }
+}
+
 /// Whether a command changes anything. One that only reads opens a directory beside other readers
 /// and never creates it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

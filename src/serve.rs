@@ -273,11 +273,9 @@ fn disk(data_dir: &Path) -> Arc<dyn Disk> {
 }
 
 fn topic_policy(config: &Config) -> Result<TopicPolicy, Vec<ConfigError>> {
-    let values = config.topic_defaults();
+    let values = config.cluster_settings();
     Ok(TopicPolicy {
         defaults: BrokerDefaults::new(values.iter().map(|(key, value)| (*key, value.as_str())))?,
-        auto_create: config.topic.auto_create_topics,
-        default_partitions: config.topic.default_partitions as i32,
     })
 }
 
@@ -347,7 +345,10 @@ impl Signals {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
+    use crate::metadata::config::{Key, effective_broker};
 
     /// bad-inputs 90
     #[test]
@@ -359,5 +360,21 @@ mod tests {
         for kind in [Kind::Ext4, Kind::Xfs, Kind::Btrfs, Kind::Zfs, Kind::F2fs] {
             assert_eq!(doubt_about_syncs(kind), None, "{kind}");
         }
+    }
+
+    /// What a file may set and the cluster may override is one setting with one default.
+    #[test]
+    fn settings_of_the_file_and_of_the_cluster_have_the_same_defaults() {
+        let mut shared = 0;
+        for key in crate::config::KEYS {
+            let Some(setting) = key.setting else { continue };
+            let entries = effective_broker(&BTreeMap::new(), &BrokerDefaults::default());
+            let found = Key::find_broker(setting).expect("the cluster knows it");
+            let entry = entries.iter().find(|entry| entry.key == found.broker_name);
+            let default = key.to_plain(key.default).expect("a default");
+            assert_eq!(entry.expect("it is listed").value, default, "{}", key.path);
+            shared += 1;
+        }
+        assert_eq!(shared, 7);
     }
 }

@@ -9,8 +9,8 @@ use crate::partition::{Health, PartitionView};
 use crate::protocol::error::ErrorCode;
 use crate::protocol::native::message::config_change::Kind;
 use crate::protocol::native::message::{
-    AddPartitions, AlterTopic, ConfigEntry, Error, NewTopic, Node, PartitionDescription,
-    PartitionMetadata, TopicDescription, TopicMetadata, TopicResult,
+    AddPartitions, AlterTopic, ConfigChange, ConfigEntry, Error, NewTopic, Node,
+    PartitionDescription, PartitionMetadata, TopicDescription, TopicMetadata, TopicResult,
 };
 use crate::types::TopicId;
 
@@ -45,23 +45,29 @@ pub fn plan_create(
 /// # Errors
 /// When a change is of an unknown kind.
 pub fn plan_alter(request: &AlterTopic) -> Result<Command, Error> {
-    let changes = request.changes.iter().map(|change| {
-        let (key, value) = (change.key.clone(), change.value.clone());
-        match Kind::try_from(change.kind) {
-            Ok(Kind::Set) => Ok(Change::Set { key, value }),
-            Ok(Kind::Delete) => Ok(Change::Delete { key }),
-            Ok(Kind::Append) => Ok(Change::Append { key, value }),
-            Ok(Kind::Subtract) => Ok(Change::Subtract { key, value }),
-            Err(_) => {
-                let message = format!("{} is no kind of change", change.kind);
-                Err(Error::new(ErrorCode::InvalidRequest, message))
-            }
-        }
-    });
+    let changes = request.changes.iter().map(plan_change);
     Ok(Command::AlterTopicConfig {
         topic: TopicRef::Name(request.name.clone()),
         changes: changes.collect::<Result<_, _>>()?,
     })
+}
+
+/// One change of a setting.
+///
+/// # Errors
+/// When it is of an unknown kind.
+pub fn plan_change(change: &ConfigChange) -> Result<Change, Error> {
+    let (key, value) = (change.key.clone(), change.value.clone());
+    match Kind::try_from(change.kind) {
+        Ok(Kind::Set) => Ok(Change::Set { key, value }),
+        Ok(Kind::Delete) => Ok(Change::Delete { key }),
+        Ok(Kind::Append) => Ok(Change::Append { key, value }),
+        Ok(Kind::Subtract) => Ok(Change::Subtract { key, value }),
+        Err(_) => {
+            let message = format!("{} is no kind of change", change.kind);
+            Err(Error::new(ErrorCode::InvalidRequest, message))
+        }
+    }
 }
 
 /// The command that gives a topic more partitions.

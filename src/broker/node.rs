@@ -15,7 +15,7 @@ use crate::api::directory::Directory;
 use crate::api::{Context, Sticky, Writes};
 use crate::limits;
 use crate::log::OpenError;
-use crate::metadata::config::BrokerDefaults;
+use crate::metadata::config::{BrokerDefaults, BrokerSettings};
 use crate::metadata::{self, Command, Image};
 use crate::partition::{AppendRefusal, PartitionHandle, Reply};
 use crate::quorum::{
@@ -61,12 +61,8 @@ pub struct NodeOptions {
 /// What the configuration says about topics; it may change while the node runs.
 #[derive(Clone, Debug)]
 pub struct TopicPolicy {
-    /// Settings of topics that do not have their own.
+    /// Settings of the broker and of topics that do not have their own.
     pub defaults: BrokerDefaults,
-    /// Whether a topic is created when a client first names it.
-    pub auto_create: bool,
-    /// Partitions of a topic that is created without a number.
-    pub default_partitions: i32,
 }
 
 /// Why a node does not start.
@@ -322,6 +318,12 @@ impl Node {
     #[must_use]
     pub fn topic_policy(&self) -> Arc<TopicPolicy> {
         Arc::clone(&self.topics.borrow())
+    }
+
+    /// The settings of the broker itself that hold now.
+    #[must_use]
+    pub fn broker_settings(&self) -> BrokerSettings {
+        BrokerSettings::of(self.image.load().broker_config(), &self.topics.borrow().defaults)
     }
 
     /// Lets topics follow another policy, soon.

@@ -8,11 +8,12 @@ use super::{Client, ClientError};
 use crate::protocol::error::ErrorCode;
 use crate::protocol::native::message::request::Operation;
 use crate::protocol::native::message::{
-    AddPartitions, AlterTopic, CreateTopics, DeleteRecords, DeleteRecordsPartitionResult,
-    DeleteTopics, DescribeTopics, Fetch, FetchPartitionResult, InitProducer, InitProducerResult,
-    ListOffsets, ListOffsetsPartition, ListOffsetsPartitionResult, Metadata, MetadataResult,
-    Metrics, Produce, ProducePartitionResult, ReloadConfig, ReloadConfigResult, TopicDescription,
-    TopicResult, response,
+    AddPartitions, AlterConfig, AlterConfigResult, AlterTopic, ConfigEntry, CreateTopics,
+    DeleteRecords, DeleteRecordsPartitionResult, DeleteTopics, DescribeConfig, DescribeTopics,
+    Fetch, FetchPartitionResult, InitProducer, InitProducerResult, ListOffsets,
+    ListOffsetsPartition, ListOffsetsPartitionResult, Metadata, MetadataResult, Metrics, Produce,
+    ProducePartitionResult, ReloadConfig, ReloadConfigResult, TopicDescription, TopicResult,
+    response,
 };
 
 /// The offsets that [`ListOffsets`] knows by name, as its time stamps.
@@ -37,6 +38,7 @@ pub(super) fn is_repeatable(operation: &Operation) -> bool {
         | Operation::DescribeTopics(_)
         | Operation::InitProducer(_)
         | Operation::Metrics(_)
+        | Operation::DescribeConfig(_)
         | Operation::ReloadConfig(_) => true,
         // The high watermark moves between two tries; a named offset does not.
         Operation::DeleteRecords(delete) => {
@@ -44,6 +46,7 @@ pub(super) fn is_repeatable(operation: &Operation) -> bool {
         }
         Operation::CreateTopics(create) => create.validate_only,
         Operation::AlterTopic(alter) => alter.validate_only,
+        Operation::AlterConfig(alter) => alter.validate_only,
         Operation::AddPartitions(add) => add.validate_only,
         Operation::DeleteTopics(delete) => delete.validate_only,
         Operation::Produce(_) | Operation::Subscribe(_) => false,
@@ -217,6 +220,25 @@ impl Client {
     /// See [`Client::call`].
     pub async fn metrics(&self) -> Result<String, ClientError> {
         Ok(expect!(self, Metrics, self.ask(Metrics {}).await?)?.text)
+    }
+
+    /// The configuration that the server runs with; no keys means all of it.
+    ///
+    /// # Errors
+    /// See [`Client::call`].
+    pub async fn describe_config(
+        &self,
+        keys: Vec<String>,
+    ) -> Result<Vec<ConfigEntry>, ClientError> {
+        Ok(expect!(self, DescribeConfig, self.ask(DescribeConfig { keys }).await?)?.config)
+    }
+
+    /// Changes settings of all brokers of the cluster, all or none.
+    ///
+    /// # Errors
+    /// See [`Client::call`].
+    pub async fn alter_config(&self, alter: AlterConfig) -> Result<AlterConfigResult, ClientError> {
+        expect!(self, AlterConfig, self.ask(alter).await?)
     }
 
     /// Lets the server read its configuration again, and tells which keys have new values.

@@ -26,8 +26,11 @@ pub struct Key {
     pub short_variable: Option<&'static str>,
     /// Whether a change takes effect when the broker reads its configuration again, on SIGHUP.
     pub is_dynamic: bool,
+    /// Name under which the cluster keeps a value for it that was set at run time.
+    pub setting: Option<&'static str>,
     pub(super) set: fn(&mut Config, &str) -> Result<(), String>,
     pub(super) show: fn(&Config) -> String,
+    pub(super) plain: fn(&Config) -> String,
 }
 
 impl Key {
@@ -35,6 +38,27 @@ impl Key {
     #[must_use]
     pub fn variable(&self) -> String {
         format!("RIVVEN_{}_{}", self.section.to_ascii_uppercase(), self.name.to_ascii_uppercase())
+    }
+
+    /// A value as the cluster keeps it, in plain numbers, from how people write it.
+    ///
+    /// # Errors
+    /// What is wrong with the value, as the end of a sentence that starts with it.
+    pub fn to_plain(&self, written: &str) -> Result<String, String> {
+        let mut config = Config::default();
+        (self.set)(&mut config, written)?;
+        Ok((self.plain)(&config))
+    }
+
+    /// A value as people write it from how the cluster keeps it. One that no file could hold stays
+    /// as it is.
+    #[must_use]
+    pub fn from_plain(&self, plain: &str) -> String {
+        let mut config = Config::default();
+        match (self.set)(&mut config, plain) {
+            Ok(()) => (self.show)(&config),
+            Err(_) => plain.to_owned(),
+        }
     }
 
     /// Whether two configurations have different values for it.
@@ -55,7 +79,8 @@ macro_rules! declare_keys {
         $section:ident: $Section:ident {$(
             $(#[doc = $doc:literal])+
             $name:ident: $Type:ty = $default:literal
-                $(in $min:tt ..= $max:tt)? $(or $short:literal)? $([$dynamic:ident])?;
+                $(in $min:tt ..= $max:tt)? $(or $short:literal)? $([$dynamic:ident])?
+                $(as $setting:literal)?;
         )+}
     )+) => {
         $(
@@ -111,6 +136,7 @@ macro_rules! declare_keys {
             },
             short_variable: declare_keys!(@short $($short)?),
             is_dynamic: declare_keys!(@dynamic $($dynamic)?),
+            setting: declare_keys!(@short $($setting)?),
             set: |config, text| {
                 let value = <$Type as Value>::read(text)?;
                 if let (Some((min, max)), Some(amount)) =
@@ -127,6 +153,7 @@ macro_rules! declare_keys {
                 Ok(())
             },
             show: |config| config.$section.$name.write(),
+            plain: |config| config.$section.$name.plain(),
         },)+)+];
     };
     (@range) => { None::<(u64, u64)> };

@@ -45,7 +45,8 @@ declare_keys! {
         data_dir: PathBuf = "./data" or "RIVVEN_DATA_DIR";
         /// Size at which a partition starts a new segment file. Old records are removed by whole
         /// segments.
-        segment_bytes: Size = "1GiB" in SEGMENT_BYTES_MIN ..= SEGMENT_BYTES_MAX;
+        segment_bytes: Size = "1GiB" in SEGMENT_BYTES_MIN ..= SEGMENT_BYTES_MAX
+            as "segment.bytes";
         /// Newest data of the directory that stays in the page cache; older data leaves it once it
         /// is durable and nobody reads near it.
         tail_window_bytes: Size = "512MiB" in MIB ..= (1_u64 << 40);
@@ -58,18 +59,19 @@ declare_keys! {
     /// Defaults for topics. Each topic can have its own.
     topic: Topic {
         /// Create a topic when a client first names it.
-        auto_create_topics: bool = "true" [dynamic];
+        auto_create_topics: bool = "true" [dynamic] as "auto.create.topics.enable";
         /// Partitions of a topic that is created without a number.
-        default_partitions: u32 = "1" in 1 ..= PARTITIONS_MAX [dynamic];
+        default_partitions: u32 = "1" in 1 ..= PARTITIONS_MAX [dynamic] as "num.partitions";
         /// Largest record batch that is accepted, as it is sent (compressed).
-        max_message_bytes: Size = "1048588" in KIB ..= BATCH_BYTES_MAX [dynamic];
+        max_message_bytes: Size = "1048588" in KIB ..= BATCH_BYTES_MAX [dynamic]
+            as "max.message.bytes";
         /// When a write is acknowledged: `fsync` after it is on stable storage and survives a power
         /// cut; `os` once the system has it, which survives only a crash of the broker.
-        durability: Durability = "fsync" [dynamic];
+        durability: Durability = "fsync" [dynamic] as "durability";
         /// Age at which records are removed, or `unlimited`.
-        retention_ms: Limit<Duration> = "7d" [dynamic];
+        retention_ms: Limit<Duration> = "7d" [dynamic] as "retention.ms";
         /// Size of a partition above which its oldest records are removed, or `unlimited`.
-        retention_bytes: Limit<Size> = "unlimited" [dynamic];
+        retention_bytes: Limit<Size> = "unlimited" [dynamic] as "retention.bytes";
     }
     /// How records without a key and without a partition are spread over the partitions of a topic:
     /// one partition at a time, until a batch is full or the time is over.

@@ -113,22 +113,34 @@ impl Config {
         (key.show)(self)
     }
 
-    /// The defaults for topics that somebody set, under the names and in the plain numbers that
-    /// topic settings have. The others are left to the table of topic settings.
+    /// The cluster-wide settings that somebody set here, under the names and in the plain numbers
+    /// that the cluster keeps them. The others are left to the table of settings.
     #[must_use]
-    pub fn topic_defaults(&self) -> Vec<(&'static str, String)> {
-        let number = |bound: Option<u64>| bound.map_or_else(|| "-1".to_owned(), |n| n.to_string());
-        let topic = &self.topic;
-        let all = [
-            ("topic.durability", "durability", topic.durability.as_str().to_owned()),
-            ("topic.max_message_bytes", "max.message.bytes", topic.max_message_bytes.0.to_string()),
-            ("topic.retention_bytes", "retention.bytes", number(topic.retention_bytes.amount())),
-            ("topic.retention_ms", "retention.ms", number(topic.retention_ms.amount())),
-            ("storage.segment_bytes", "segment.bytes", self.storage.segment_bytes.0.to_string()),
-        ];
-        let is_set = |path: &str| self.origins.get(path).is_some_and(|o| *o != Origin::Default);
-        let set = all.into_iter().filter(|(path, ..)| is_set(path));
-        set.map(|(_, name, value)| (name, value)).collect()
+    pub fn cluster_settings(&self) -> Vec<(&'static str, String)> {
+        let is_set = |key: &&Key| *self.origin(key) != Origin::Default;
+        let set = KEYS.iter().filter(is_set);
+        set.filter_map(|key| Some((key.setting?, (key.plain)(self)))).collect()
+    }
+
+    /// Whether this configuration would hold together with values that were set at run time, given
+    /// as the cluster keeps them.
+    ///
+    /// # Errors
+    /// Every conflict between them.
+    pub fn check_with<'a>(
+        &self,
+        settings: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<(), Problems> {
+        let mut config = self.clone();
+        let mut problems = Vec::new();
+        for (name, value) in settings {
+            let Some(key) = KEYS.iter().find(|key| key.setting == Some(name)) else { continue };
+            if let Err(wrong) = (key.set)(&mut config, value) {
+                problems.push(Problem::new(key.path, format!("{value:?} {wrong}")));
+            }
+        }
+        problems.extend(config.conflicts());
+        if problems.is_empty() { Ok(()) } else { Err(Problems(problems)) }
     }
 
     /// What the operator should know although it is no error.

@@ -65,9 +65,9 @@ fn the_documented_defaults_hold() {
 }
 
 #[test]
-fn topic_defaults_are_plain_numbers() {
+fn cluster_settings_are_plain_numbers() {
     let config = from_file("topic: {retention_ms: 1h, retention_bytes: -1, durability: os}");
-    let defaults: BTreeMap<_, _> = config.expect("valid").topic_defaults().into_iter().collect();
+    let defaults: BTreeMap<_, _> = config.expect("valid").cluster_settings().into_iter().collect();
     assert_eq!(defaults["retention.ms"], "3600000");
     assert_eq!(defaults["retention.bytes"], "-1");
     assert_eq!(defaults["durability"], "os");
@@ -97,6 +97,22 @@ fn the_nearest_source_wins() {
     let config = Config::load(&sources).expect("valid");
     assert_eq!(config.server.bind_address.port, 3);
     assert_eq!(config.origin(key("server.bind_address")).to_string(), "flag --bind");
+}
+
+#[test]
+fn a_value_set_at_run_time_is_plain_and_reads_back() {
+    let retention = key("topic.retention_ms");
+    assert_eq!(retention.to_plain("7d").as_deref(), Ok("604800000"));
+    assert_eq!(retention.to_plain("unlimited").as_deref(), Ok("-1"));
+    assert_eq!(retention.from_plain("604800000"), "7d");
+    assert_eq!(retention.from_plain("-1"), "unlimited");
+    assert!(retention.to_plain("7 weeks").is_err());
+    // Kafka takes messages of five bytes at most, our file does not.
+    assert_eq!(key("topic.max_message_bytes").from_plain("5"), "5");
+    let config = from_file("storage: {segment_bytes: 2MiB}").expect("valid");
+    assert!(config.check_with([("max.message.bytes", "2097152"), ("other", "x")]).is_ok());
+    let conflict = config.check_with([("max.message.bytes", "2097153")]).expect_err("too large");
+    assert!(conflict.to_string().contains("storage.segment_bytes"), "{conflict}");
 }
 
 #[test]
@@ -251,7 +267,7 @@ fn a_newer_configuration_changes_what_may_change_and_names_the_rest() {
         (Size(2 << 20), 8080)
     );
     // What was set and no longer is counts as not set.
-    assert!(adopted.config.topic_defaults().iter().all(|(key, _)| *key != "retention.ms"));
+    assert!(adopted.config.cluster_settings().iter().all(|(key, _)| *key != "retention.ms"));
     // Larger messages than the segments that stay.
     let newer = load("topic:\n  max_message_bytes: 4MiB\n");
     let problems = old.adopt(&newer).expect_err("they do not go together");

@@ -23,6 +23,11 @@ pub trait Value: Sized {
     /// The value as [`Value::read`] takes it.
     fn write(&self) -> String;
 
+    /// The value without units, as topic settings are kept. [`Value::read`] takes it too.
+    fn plain(&self) -> String {
+        self.amount().map_or_else(|| self.write(), |amount| amount.to_string())
+    }
+
     /// The number that a range applies to, where there is one.
     fn amount(&self) -> Option<u64> {
         None
@@ -377,6 +382,13 @@ impl<T: Value> Value for Limit<T> {
         match self {
             Limit::Unlimited => "unlimited".to_owned(),
             Limit::At(bound) => bound.write(),
+        }
+    }
+
+    fn plain(&self) -> String {
+        match self {
+            Limit::Unlimited => "-1".to_owned(),
+            Limit::At(bound) => bound.plain(),
         }
     }
 

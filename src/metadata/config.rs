@@ -19,7 +19,7 @@ mod change;
 mod table;
 
 pub use change::{Change, Changes, change};
-pub use table::{KEYS, UNSUPPORTED};
+pub use table::{BROKER_KEYS, KEYS, UNSUPPORTED};
 
 /// One setting.
 #[derive(Debug)]
@@ -99,7 +99,18 @@ pub enum Source {
 }
 
 impl Source {
-    /// As listings spell it.
+    /// As a listing of the broker's own configuration spells it.
+    #[must_use]
+    pub fn origin(self) -> &'static str {
+        match self {
+            Source::Default => "default",
+            Source::StaticBroker => "file",
+            Source::DynamicBroker => "dynamic",
+            Source::Topic => "topic",
+        }
+    }
+
+    /// As listings of a topic's configuration spell it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -234,7 +245,8 @@ impl fmt::Display for Rule {
     }
 }
 
-/// Defaults that the node's configuration file sets, by the names of topic settings.
+/// Settings that the node's configuration file sets, by the names of topic settings and, where
+/// they are no defaults for topics, of the broker's.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BrokerDefaults(BTreeMap<String, String>);
 
@@ -249,7 +261,7 @@ impl BrokerDefaults {
         let mut defaults = BTreeMap::new();
         let mut errors = Vec::new();
         for (name, value) in values {
-            match Key::find(name).and_then(|key| key.canonical(value)) {
+            match Key::find_broker(name).and_then(|key| key.canonical(value)) {
                 Ok(value) => _ = defaults.insert(name.to_owned(), value),
                 Err(error) => errors.push(error),
             }
@@ -286,12 +298,13 @@ impl Key {
         Err(ConfigError::UnknownKey { key: name.to_owned(), suggestion: suggest(name) })
     }
 
-    /// The key whose broker-wide default has this name; the topic's own name is taken as well.
+    /// The key whose broker-wide value has this name; of a default for topics the topic's own name
+    /// is taken as well.
     ///
     /// # Errors
     /// When this build honours no such key.
     pub fn find_broker(name: &str) -> Result<&'static Key, ConfigError> {
-        let key = KEYS.iter().find(|key| key.broker_name == name);
+        let key = KEYS.iter().chain(BROKER_KEYS).find(|key| key.broker_name == name);
         key.map_or_else(|| Key::find(name), Ok)
     }
 
@@ -390,7 +403,7 @@ pub fn effective(layers: &Layers<'_>) -> Vec<ConfigEntry> {
     KEYS.iter().map(|key| key.entry(layers, key.name)).collect()
 }
 
-/// Every broker-wide default of a topic setting, under the broker's names.
+/// Every setting of the broker, under the broker's names: the defaults for topics first.
 #[must_use]
 pub fn effective_broker(
     dynamic: &BTreeMap<String, String>,
@@ -398,7 +411,32 @@ pub fn effective_broker(
 ) -> Vec<ConfigEntry> {
     let topic = BTreeMap::new();
     let layers = Layers { topic: &topic, dynamic, file, replicas: 1 };
-    KEYS.iter().map(|key| key.entry(&layers, key.broker_name)).collect()
+    KEYS.iter().chain(BROKER_KEYS).map(|key| key.entry(&layers, key.broker_name)).collect()
+}
+
+/// The settings of the broker itself as requests use them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BrokerSettings {
+    /// Whether a topic is created when a client first names it.
+    pub auto_create_topics: bool,
+    /// Partitions of a topic that is created without a number.
+    pub default_partitions: i32,
+}
+
+impl BrokerSettings {
+    /// The settings that hold, given what was set at run time and what the node's file sets.
+    ///
+    /// # Panics
+    /// When a stored value is not valid: nothing gets into an image unchecked.
+    #[must_use]
+    pub fn of(dynamic: &BTreeMap<String, String>, file: &BrokerDefaults) -> BrokerSettings {
+        let topic = BTreeMap::new();
+        let layers = Layers { topic: &topic, dynamic, file, replicas: 1 };
+        BrokerSettings {
+            auto_create_topics: key("auto.create.topics.enable").effective(&layers).0 == "true",
+            default_partitions: number(&layers, "num.partitions") as i32,
+        }
+    }
 }
 
 /// The settings of a topic as the engine uses them.
@@ -453,7 +491,7 @@ impl TopicSettings {
 }
 
 fn key(name: &str) -> &'static Key {
-    Key::find(name).expect("the table has every key that the engine asks for")
+    Key::find_broker(name).expect("the tables have every key that the engine asks for")
 }
 
 fn number(layers: &Layers<'_>, name: &str) -> i64 {

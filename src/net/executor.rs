@@ -60,7 +60,7 @@ impl Executor {
     }
 
     /// What the node runs with. Only for requests, which come once there is a node.
-    fn running(&self) -> &Running {
+    fn running(&self) -> &Arc<Running> {
         self.running.get().expect("the configuration is there before the node")
     }
 }
@@ -97,7 +97,7 @@ impl Service for Executor {
                 let message = "the request names no operation that this version knows";
                 Pending::Ready(failed(Error::new(ErrorCode::InvalidRequest, message)))
             }
-            Some(operation) => admin::call(node, operation, timeout),
+            Some(operation) => admin::call(node, self.running(), operation, timeout),
         }
     }
 

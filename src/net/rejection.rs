@@ -37,7 +37,9 @@ pub(super) fn for_each_error(response: &Response, mut show: impl FnMut(&Error)) 
         Some(
             response::Result::InitProducer(_)
             | response::Result::Metrics(_)
-            | response::Result::ReloadConfig(_),
+            | response::Result::ReloadConfig(_)
+            | response::Result::DescribeConfig(_)
+            | response::Result::AlterConfig(_),
         )
         | None => {}
     }

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::broker::{Setup, rivvend};
 use super::has_root_and;
+use super::load::{append, batch, create_topic};
 
 const PERMISSION: i32 = 77;
 const CONFIGURATION: i32 = 78;
@@ -324,4 +325,102 @@ async fn a_running_broker_reads_its_configuration_again_when_asked() {
     broker.stop();
     let nobody = reload(["--data-dir", data]);
     assert_eq!(nobody.status.code(), Some(5), "{}", stderr(&nobody));
+}
+
+/// Settings of the cluster hold at once, above the file, for all who ask, and after a restart.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_setting_of_the_cluster_holds_above_the_file_until_it_is_unset() {
+    let files = Files::new();
+    let config = files.file("f.yaml", "topic:\n  max_message_bytes: 512KiB\n");
+    let setup = Setup { config: Some(config), ..Setup::new(files.path("data")) };
+    let data = setup.data.to_str().expect("UTF-8").to_owned();
+    let broker = setup.start();
+    let server = broker.native.to_string();
+    let key = "topic.max_message_bytes";
+    let large = || batch(&[&vec![7; 700_000]]);
+    let client = broker.client().await;
+    create_topic(&client, "kept", 1, &[]).await;
+    append(&client, "kept", 0, large()).await.expect_err("above the limit of the file");
+
+    let dry = run(&["config", "set", key, "1MiB", "--dry-run", "--server", &server, "-o", "json"]);
+    assert_eq!(one(&dry), (key.into(), "1MiB".into(), "dynamic".into()));
+    append(&client, "kept", 0, large()).await.expect_err("nothing has changed");
+    let set = run(&["config", "set", key, "1MiB", "--server", &server, "-o", "json"]);
+    assert_eq!(one(&set), (key.into(), "1MiB".into(), "dynamic".into()));
+    append(&client, "kept", 0, large()).await.expect("the new limit holds at once");
+    // Under Kafka's name, through the socket; listed under the name of the file.
+    let get = run(&["config", "get", "message.max.bytes", "-d", &data, "-o", "json"]);
+    assert_eq!(one(&get), (key.into(), "1MiB".into(), "dynamic".into()));
+    broker.stop();
+
+    // The stopped directory, without a server; what the command itself is given counts as well.
+    let shown = run(&["config", "show", "-d", &data, "--http-port", "7", "-o", "table"]);
+    let line = |key: &str| {
+        let text = stdout(&shown);
+        let line = text.lines().find(|line| line.starts_with(key)).map(str::to_owned);
+        line.unwrap_or_else(|| panic!("{key}: {text} {}", stderr(&shown)))
+    };
+    assert!(line(key).ends_with("dynamic") && line(key).contains("1MiB"), "{}", line(key));
+    assert!(line("server.http_port").ends_with("flag --http-port"), "{}", line("server.http_port"));
+    let set = run(&["config", "set", "topic.auto_create_topics", "false", "--data-dir", &data]);
+    assert!(set.status.success(), "{}", stderr(&set));
+
+    let broker = setup.start();
+    let (client, server) = (broker.client().await, broker.native.to_string());
+    append(&client, "kept", 0, large()).await.expect("it is kept");
+    let metadata = client.metadata(&["new"], true).await.expect("an answer");
+    assert!(metadata.topics[0].error.is_some(), "topics are no longer created so");
+    let unset = ["config", "unset", key, "topic.auto_create_topics", "--server", &server];
+    let unset = run(&unset);
+    assert!(unset.status.success(), "{}", stderr(&unset));
+    assert!(stdout(&unset).contains("512KiB"), "{}", stdout(&unset));
+    append(&client, "kept", 0, large()).await.expect_err("the file counts again");
+    let metadata = client.metadata(&["new"], true).await.expect("an answer");
+    assert!(metadata.topics[0].error.is_none());
+    broker.stop();
+}
+
+/// Key, value and source of the only entry that a command printed as JSON.
+fn one(output: &Output) -> (String, String, String) {
+    assert!(output.status.success(), "{}", stderr(output));
+    let entries: Vec<Value> = serde_json::from_slice(&output.stdout).expect("JSON");
+    let [entry] = &entries[..] else { panic!("one entry: {entries:?}") };
+    let text = |name: &str| entry[name].as_str().expect("text").to_owned();
+    (text("key"), text("value"), text("source"))
+}
+
+/// What can not be set is refused with the reason and with what to do instead; nothing is changed.
+#[test]
+fn settings_that_can_not_be_set_are_explained() {
+    let files = Files::new();
+    let setup = Setup::new(files.path("data"));
+    let broker = setup.start();
+    let server = broker.native.to_string();
+    let cases = [
+        ("topic.retention_sm", "1h", "did you mean \"topic.retention_ms\"?"),
+        ("retention.msx", "1h", "did you mean \"retention.ms\"?"),
+        ("topic.retention_ms", "7 weeks", "duration such as"),
+        ("topic.durability", "disk", "neither fsync nor os"),
+        ("num.partitions", "0", "out of range"),
+        ("min.insync.replicas", "none", "whole number"),
+        ("cleanup.policy", "compact", "does not compact"),
+        ("server.http_port", "1", "restart"),
+        ("log.level", "debug", "config reload"),
+        // Larger than the segments of the file.
+        ("topic.max_message_bytes", "99GiB", "out of range"),
+        ("storage.segment_bytes", "16KiB", "less than topic.max_message_bytes"),
+    ];
+    for (key, value, expected) in cases {
+        let refused = run(&["config", "set", key, value, "--server", &server]);
+        let said = stderr(&refused);
+        assert_eq!(refused.status.code(), Some(2), "{key}={value}: {said}");
+        assert!(said.contains(expected), "{key}={value}: {said}");
+        assert!(refused.stdout.is_empty());
+    }
+    let refused = run(&["config", "get", "topic.retention_sm", "--server", &server]);
+    assert_eq!(refused.status.code(), Some(2), "{}", stderr(&refused));
+    let all = run(&["config", "get", "--server", &server]);
+    assert!(all.status.success() && !stdout(&all).contains("dynamic"), "{}", stdout(&all));
+    assert!(stdout(&all).contains("log.roll.ms"), "settings without a key are listed too");
+    broker.stop();
 }

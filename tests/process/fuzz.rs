@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use rivvend::protocol::native::frame::Preface;
 use rivvend::protocol::native::message::{
-    AlterTopic, CreateTopics, DeleteRecords, DeleteRecordsPartition, DescribeTopics, Fetch,
-    FetchPartition, InitProducer, ListOffsets, ListOffsetsPartition, Metadata, Metrics, NewTopic,
-    Produce, ProducePartition, ReloadConfig, Subscribe,
+    AlterConfig, AlterTopic, CreateTopics, DeleteRecords, DeleteRecordsPartition, DescribeConfig,
+    DescribeTopics, Fetch, FetchPartition, InitProducer, ListOffsets, ListOffsetsPartition,
+    Metadata, Metrics, NewTopic, Produce, ProducePartition, ReloadConfig, Subscribe,
 };
 use rivvend::random::Random;
 
@@ -153,5 +153,7 @@ fn corpus() -> Vec<Vec<u8>> {
         request(11, InitProducer { producer_id: -1, producer_epoch: -1 }, &[]),
         request(12, Metrics {}, &[]),
         request(13, ReloadConfig {}, &[]),
+        request(14, DescribeConfig { keys: vec![topic()] }, &[]),
+        request(15, AlterConfig { validate_only: true, ..AlterConfig::default() }, &[]),
     ]
 }

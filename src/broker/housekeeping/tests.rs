@@ -95,11 +95,7 @@ fn options(disk: &MemoryDisk, data_dir: &Path) -> NodeOptions {
         mode: Mode::Write,
         node_id: None,
         address: String::new(),
-        topics: TopicPolicy {
-            defaults: BrokerDefaults::default(),
-            auto_create: false,
-            default_partitions: 1,
-        },
+        topics: TopicPolicy { defaults: BrokerDefaults::default() },
         sticky: Sticky { batch_bytes: 1, linger_ms: 1 },
         tail_window_bytes: 1 << 20,
         low_water_bytes: Some(0),

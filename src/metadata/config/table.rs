@@ -157,6 +157,26 @@ pub const KEYS: &[Key] = &[
     },
 ];
 
+/// Every setting of the broker that is no default for topics, sorted by name.
+pub const BROKER_KEYS: &[Key] = &[
+    Key {
+        name: "auto.create.topics.enable",
+        broker_name: "auto.create.topics.enable",
+        rule: Rule::Choice(&[taken("true"), taken("false")]),
+        unit: Unit::None,
+        default: Fallback::Value("true"),
+        documentation: "Whether a topic is created when a client first names it.",
+    },
+    Key {
+        name: "num.partitions",
+        broker_name: "num.partitions",
+        rule: Rule::Number { min: 1, max: limits::TOPIC_PARTITIONS_MAX as i64 },
+        unit: Unit::Count,
+        default: Fallback::Value("1"),
+        documentation: "Partitions of a topic that is created without a number.",
+    },
+];
+
 const COMPACTION: &str = "it only matters to compaction, which this build does not have";
 const TIERING: &str = "it only matters to tiered storage, which this build does not have";
 const DURABILITY: &str = "set durability=fsync or durability=os instead";
@@ -192,9 +212,10 @@ mod tests {
     #[test]
     fn the_tables_are_sorted_and_every_default_is_a_valid_value_in_canonical_spelling() {
         assert!(KEYS.windows(2).all(|pair| pair[0].name < pair[1].name));
+        assert!(BROKER_KEYS.windows(2).all(|pair| pair[0].name < pair[1].name));
         assert!(UNSUPPORTED.windows(2).all(|pair| pair[0].0 < pair[1].0));
         assert!(UNSUPPORTED.iter().all(|(name, _)| KEYS.iter().all(|key| key.name != *name)));
-        for key in KEYS {
+        for key in KEYS.iter().chain(BROKER_KEYS) {
             if let Fallback::Value(value) = key.default {
                 assert_eq!(key.canonical(value).as_deref(), Ok(value), "{}", key.name);
             }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use prost::Message as _;
 
 use super::super::service::{Answer, Pending};
-use super::{failed, timed_out};
+use super::{Running, config, failed, timed_out};
 use crate::api::{error, offsets, topics};
 use crate::broker::Node;
 use crate::limits;
@@ -23,13 +23,18 @@ use crate::protocol::native::message::{
 use crate::quorum::ProposeError;
 use crate::types::TopicId;
 
-pub(super) fn call(node: &Arc<Node>, operation: Operation, timeout: Duration) -> Pending {
+pub(super) fn call(
+    node: &Arc<Node>,
+    running: &Arc<Running>,
+    operation: Operation,
+    timeout: Duration,
+) -> Pending {
     if let Err(error) = refuse_many(&operation) {
         return Pending::Ready(failed(error));
     }
-    let node = Arc::clone(node);
+    let (node, running) = (Arc::clone(node), Arc::clone(running));
     Pending::Later(Box::pin(async move {
-        match tokio::time::timeout(timeout, execute(node, operation)).await {
+        match tokio::time::timeout(timeout, execute(node, &running, operation)).await {
             Ok(Ok(response)) => Answer::of(refuse_large(response)),
             Ok(Err(error)) => failed(error),
             Err(_elapsed) => failed(timed_out(timeout)),
@@ -47,6 +52,8 @@ fn refuse_many(operation: &Operation) -> Result<(), Error> {
         Operation::AlterTopic(request) => ("changes", request.changes.len()),
         Operation::ListOffsets(request) => ("partitions", request.partitions.len()),
         Operation::DeleteRecords(request) => ("partitions", request.partitions.len()),
+        Operation::DescribeConfig(request) => ("keys", request.keys.len()),
+        Operation::AlterConfig(request) => ("changes", request.changes.len()),
         _ => return Ok(()),
     };
     let limit = limits::REQUEST_PARTITIONS_MAX;
@@ -68,7 +75,11 @@ fn refuse_large(response: Response) -> Response {
     Response { error: Some(Error::new(ErrorCode::MessageTooLarge, message)), ..Response::default() }
 }
 
-async fn execute(node: Arc<Node>, operation: Operation) -> Result<Response, Error> {
+async fn execute(
+    node: Arc<Node>,
+    running: &Running,
+    operation: Operation,
+) -> Result<Response, Error> {
     Ok(match operation {
         Operation::Metadata(request) => Response::ok(metadata(&node, request).await),
         Operation::ListOffsets(request) => Response::ok(list_offsets(node, request).await),
@@ -79,6 +90,12 @@ async fn execute(node: Arc<Node>, operation: Operation) -> Result<Response, Erro
         Operation::DescribeTopics(request) => Response::ok(describe_topics(&node, request)),
         Operation::DeleteRecords(request) => Response::ok(delete_records(&node, request).await),
         Operation::InitProducer(request) => Response::ok(init_producer(&node, &request).await?),
+        Operation::DescribeConfig(request) => {
+            Response::ok(config::describe(&node, running, &request)?)
+        }
+        Operation::AlterConfig(request) => {
+            Response::ok(config::alter(&node, running, &request).await?)
+        }
         Operation::Produce(_)
         | Operation::Fetch(_)
         | Operation::Subscribe(_)
@@ -88,7 +105,11 @@ async fn execute(node: Arc<Node>, operation: Operation) -> Result<Response, Erro
 }
 
 /// Changes the metadata, or only says what would come of it.
-async fn change(node: &Node, command: Command, validate_only: bool) -> Result<Reply, Error> {
+pub(super) async fn change(
+    node: &Node,
+    command: Command,
+    validate_only: bool,
+) -> Result<Reply, Error> {
     if validate_only {
         let view = node.view();
         let outcome = decide(view.image(), view.context().now, command);
@@ -127,7 +148,7 @@ async fn metadata(node: &Node, request: Metadata) -> MetadataResult {
 
 async fn topic_metadata(node: &Node, name: &str, auto_create: bool) -> TopicMetadata {
     let missing = node.view().image().topic(name).is_none();
-    if missing && auto_create && node.topic_policy().auto_create && !node.is_read_only() {
+    if missing && auto_create && node.broker_settings().auto_create_topics && !node.is_read_only() {
         let topic = NewTopic {
             name: name.to_owned(),
             partitions: -1,
@@ -149,7 +170,7 @@ async fn topic_metadata(node: &Node, name: &str, auto_create: bool) -> TopicMeta
 
 async fn create(node: &Node, topic: NewTopic, validate_only: bool) -> Result<Reply, Error> {
     let id = TopicId(uuid::Uuid::new_v4());
-    let command = topics::plan_create(topic, id, node.topic_policy().default_partitions)?;
+    let command = topics::plan_create(topic, id, node.broker_settings().default_partitions)?;
     change(node, command, validate_only).await
 }
 

@@ -147,6 +147,12 @@ pub mod request {
         /// See [`super::ReloadConfig`].
         #[prost(message, tag = "23")]
         ReloadConfig(super::ReloadConfig),
+        /// See [`super::DescribeConfig`].
+        #[prost(message, tag = "24")]
+        DescribeConfig(super::DescribeConfig),
+        /// See [`super::AlterConfig`].
+        #[prost(message, tag = "25")]
+        AlterConfig(super::AlterConfig),
         }
     }
 }
@@ -198,6 +204,12 @@ pub mod response {
         /// See [`super::ReloadConfigResult`].
         #[prost(message, tag = "23")]
         ReloadConfig(super::ReloadConfigResult),
+        /// See [`super::DescribeConfigResult`].
+        #[prost(message, tag = "24")]
+        DescribeConfig(super::DescribeConfigResult),
+        /// See [`super::AlterConfigResult`].
+        #[prost(message, tag = "25")]
+        AlterConfig(super::AlterConfigResult),
         }
     }
 }

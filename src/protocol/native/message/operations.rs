@@ -593,4 +593,39 @@ messages! {
         #[prost(string, repeated, tag = "2")]
         pub later: Vec<String>,
     }
+
+    /// The configuration that the broker runs with.
+    pub struct DescribeConfig {
+        /// The keys; none: all.
+        #[prost(string, repeated, tag = "1")]
+        pub keys: Vec<String>,
+    }
+
+    /// Answer to [`DescribeConfig`].
+    pub struct DescribeConfigResult {
+        /// The keys with their values.
+        #[prost(message, repeated, tag = "1")]
+        pub config: Vec<ConfigEntry>,
+    }
+
+    /// Changes settings of all brokers of the cluster, all or none; they hold above every node's
+    /// file.
+    pub struct AlterConfig {
+        /// What changes.
+        #[prost(message, repeated, tag = "1")]
+        pub changes: Vec<ConfigChange>,
+        /// Only say what would come of it.
+        #[prost(bool, tag = "2")]
+        pub validate_only: bool,
+    }
+
+    /// Answer to [`AlterConfig`].
+    pub struct AlterConfigResult {
+        /// What the changed keys are then.
+        #[prost(message, repeated, tag = "1")]
+        pub config: Vec<ConfigEntry>,
+        /// What whoever changed them should know.
+        #[prost(string, repeated, tag = "2")]
+        pub warnings: Vec<String>,
+    }
 }

@@ -2,17 +2,20 @@
 //! valid; what a running broker has,
 //! and letting it read its file again.
 
+mod cluster;
+
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use rivvend::config::{Config, KEYS, Key, Sources, default_file};
+use rivvend::config::{Address, Config, KEYS, Key, Sources, default_file};
 use rivvend::protocol::error::ErrorCode;
 use serde::Serialize;
 
 use crate::failure::{Exit, Failure, Outcome};
 use crate::output::{Column, ErrorArgs, Format, Listing, OutputArgs};
-use crate::settings::{SettingsArgs, read_file};
+use crate::settings::{SettingsArgs, read_file, value};
 use crate::target::{self, Intent, TargetArgs};
 
 /// Show, check and document the configuration
@@ -25,6 +28,9 @@ pub(crate) struct ConfigArgs {
 #[derive(Subcommand, Clone, Debug)]
 enum ConfigCommand {
     /// Print the effective value of every key and where it came from
+    ///
+    /// Without --server and --context it is what `serve` would run with, given the same flags; with
+    /// the --data-dir of a broker that runs, or of a cluster, it is what that has.
     #[command(after_help = "Examples:\n  rivvend config show\n  \
         rivvend config show -c broker.yaml -o json\n  RIVVEN_BIND=[::]:9092 rivvend config show")]
     Show(ShowArgs),
@@ -32,6 +38,9 @@ enum ConfigCommand {
     #[command(after_help = "Examples:\n  rivvend config check /etc/rivvend.yaml\n  \
         rivvend config check broker.yaml -o jsonl")]
     Check(CheckArgs),
+    Get(cluster::GetArgs),
+    Set(cluster::SetArgs),
+    Unset(cluster::UnsetArgs),
     Reload(ReloadArgs),
     /// Print config/rivvend.yaml: every key with its documentation, unit and default
     #[command(after_help = "Examples:\n  rivvend config default > rivvend.yaml\n  \
@@ -43,6 +52,16 @@ enum ConfigCommand {
 struct ShowArgs {
     #[command(flatten)]
     settings: SettingsArgs,
+    /// Broker whose configuration it is
+    #[arg(long, value_name = "HOST:PORT", value_parser = value::<Address>)]
+    #[arg(conflicts_with = "data_dir")]
+    server: Option<Address>,
+    /// Context that names the broker
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["server", "data_dir"])]
+    context: Option<String>,
+    /// Longest time to wait for a broker, such as 500ms, 30s or 2m
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = value::<Duration>)]
+    timeout: Duration,
     #[command(flatten)]
     output: OutputArgs,
 }
@@ -85,20 +104,20 @@ struct DefaultArgs {
 /// One key as it is printed; the field names are stable.
 #[derive(Serialize)]
 struct Entry {
-    key: &'static str,
+    key: String,
     value: String,
     source: String,
-    default: &'static str,
+    default: String,
     kind: &'static str,
     dynamic: bool,
     variable: String,
 }
 
 const COLUMNS: &[Column<Entry>] = &[
-    Column::text("KEY", |entry| entry.key.to_owned()),
+    Column::text("KEY", |entry| entry.key.clone()),
     Column::text("VALUE", |entry| entry.value.clone()),
     Column::text("SOURCE", |entry| entry.source.clone()),
-    Column::wide("DEFAULT", |entry| entry.default.to_owned()),
+    Column::wide("DEFAULT", |entry| entry.default.clone()),
     Column::wide("KIND", |entry| entry.kind.to_owned()),
     Column::wide("VARIABLE", |entry| entry.variable.clone()),
 ];
@@ -134,6 +153,9 @@ pub(crate) fn run(args: &ConfigArgs) -> Outcome {
     match &args.command {
         ConfigCommand::Show(args) => show(args),
         ConfigCommand::Check(args) => check(args),
+        ConfigCommand::Get(args) => cluster::get(args),
+        ConfigCommand::Set(args) => cluster::set(args),
+        ConfigCommand::Unset(args) => cluster::unset(args),
         ConfigCommand::Reload(args) => reload(args),
         ConfigCommand::Default(args) => default(args),
     }
@@ -166,7 +188,7 @@ fn reload(args: &ReloadArgs) -> Outcome {
 
 fn default(args: &DefaultArgs) -> Outcome {
     match args.output {
-        Some(format) => print_entries(&Config::default(), format)?,
+        Some(format) => print_entries(&local(&Config::default()), format)?,
         None => {
             let mut out = std::io::stdout().lock();
             out.write_all(default_file().as_bytes())?;
@@ -177,26 +199,61 @@ fn default(args: &DefaultArgs) -> Outcome {
 }
 
 fn show(args: &ShowArgs) -> Outcome {
+    let directory = args.settings.data_dir.as_ref().map(PathBuf::from);
+    let directory = directory.filter(|dir| is_data_directory(dir));
+    if args.server.is_some() || args.context.is_some() || directory.is_some() {
+        let target =
+            TargetArgs::to(args.server.clone(), args.context.clone(), directory, args.timeout);
+        return show_running(args, &target);
+    }
     let config = args.settings.load()?;
     for warning in config.warnings() {
         eprintln!("warning: {warning}");
     }
-    print_entries(&config, args.output.output)?;
+    print_entries(&local(&config), args.output.output)?;
     Ok(Exit::Ok)
 }
 
-fn print_entries(config: &Config, format: Format) -> Result<(), Failure> {
-    let entries: Vec<Entry> = KEYS.iter().map(|key| entry(config, key)).collect();
-    let listing = Listing { items: &entries, columns: COLUMNS, name: |e| e.key.to_owned() };
+/// What the broker says that serves there. Where none does, it is what one would be started with,
+/// and above that what the cluster keeps in the directory.
+fn show_running(args: &ShowArgs, target: &TargetArgs) -> Outcome {
+    target::run(target, Intent::Read, async |session| {
+        let mut entries = cluster::described(session, Vec::new()).await?;
+        if session.is_embedded {
+            let local = local(&args.settings.load()?);
+            for (entry, own) in entries.iter_mut().zip(local) {
+                assert_eq!(entry.key, own.key, "this very program lists the keys in this order");
+                if entry.source != "dynamic" {
+                    *entry = own;
+                }
+            }
+        }
+        print_entries(&entries, args.output.output)?;
+        Ok(Exit::Ok)
+    })
+}
+
+/// Whether somebody has served from there. A directory that is yet to become one says nothing.
+fn is_data_directory(directory: &Path) -> bool {
+    directory.join("meta.yaml").is_file()
+}
+
+/// Every key with what this configuration says.
+fn local(config: &Config) -> Vec<Entry> {
+    KEYS.iter().map(|key| entry(config, key)).collect()
+}
+
+fn print_entries(entries: &[Entry], format: Format) -> Result<(), Failure> {
+    let listing = Listing { items: entries, columns: COLUMNS, name: |e| e.key.clone() };
     listing.print(format)
 }
 
 fn entry(config: &Config, key: &Key) -> Entry {
     Entry {
-        key: key.path,
+        key: key.path.to_owned(),
         value: config.show(key),
         source: config.origin(key).to_string(),
-        default: key.default,
+        default: key.default.to_owned(),
         kind: key.kind,
         dynamic: key.is_dynamic,
         variable: key.variable(),
