@@ -107,7 +107,7 @@ pub(crate) fn run_until_done(
     let outcome = runtime.block_on(async {
         let failed = |e| Failure::failed(format!("can not listen for signals: {e}"));
         let interrupt = Interrupt::listen().map_err(failed)?;
-        let (client, embedded) = connect(target, intent).await?;
+        let (client, embedded) = connect(target, intent, &interrupt).await?;
         let session = Session { client, interrupt, is_embedded: embedded.is_some() };
         let outcome = work(&session).await;
         drop(session);
@@ -121,7 +121,11 @@ pub(crate) fn run_until_done(
     outcome
 }
 
-async fn connect(args: &TargetArgs, intent: Intent) -> Result<(Client, Option<Embedded>), Failure> {
+async fn connect(
+    args: &TargetArgs,
+    intent: Intent,
+    interrupt: &Interrupt,
+) -> Result<(Client, Option<Embedded>), Failure> {
     let options = ClientOptions {
         connect_timeout: args.timeout.min(ClientOptions::default().connect_timeout),
         request_timeout: args.timeout,
@@ -129,9 +133,24 @@ async fn connect(args: &TargetArgs, intent: Intent) -> Result<(Client, Option<Em
     };
     match place(args)? {
         Place::Directory(directory) => {
-            open_directory(&directory, args.timeout, intent, options).await
+            open_directory(&directory, args.timeout, intent, options, interrupt).await
         }
-        Place::Server(server) => Ok((Client::connect(Target::Tcp(server), options).await?, None)),
+        Place::Server(server) => {
+            let client = Client::connect(Target::Tcp(server), options);
+            Ok((unless_interrupted(interrupt, client).await??, None))
+        }
+    }
+}
+
+/// Waits for somebody who may never answer, until the command shall stop.
+async fn unless_interrupted<T>(
+    interrupt: &Interrupt,
+    wait: impl Future<Output = T>,
+) -> Result<T, Failure> {
+    let mut interrupt = interrupt.clone();
+    tokio::select! {
+        done = wait => Ok(done),
+        () = interrupt.wait() => Err(Failure::failed("interrupted")),
     }
 }
 
@@ -199,6 +218,7 @@ async fn open_directory(
     timeout: Duration,
     intent: Intent,
     options: ClientOptions,
+    interrupt: &Interrupt,
 ) -> Result<(Client, Option<Embedded>), Failure> {
     if intent == Intent::Read && !directory.exists() {
         let message = format!("there is no data directory {}", directory.display());
@@ -207,7 +227,8 @@ async fn open_directory(
     let until = Instant::now() + timeout;
     loop {
         let socket = Target::Unix(directory.join(SOCKET_NAME));
-        match Client::connect(socket, options.clone()).await {
+        let client = Client::connect(socket, options.clone());
+        match unless_interrupted(interrupt, client).await? {
             Ok(client) => return Ok((client, None)),
             Err(ClientError::Connect { source, .. }) if is_nobody(source.kind()) => {}
             Err(error) => return Err(error.into()),
@@ -223,7 +244,8 @@ async fn open_directory(
         if Instant::now() + RETRY_PAUSE >= until {
             return Err(held);
         }
-        tokio::time::sleep(RETRY_PAUSE).await;
+        // Not while the directory is being opened: that is over soon, and ends in order.
+        unless_interrupted(interrupt, tokio::time::sleep(RETRY_PAUSE)).await?;
     }
 }
 
@@ -232,10 +254,16 @@ fn is_nobody(kind: std::io::ErrorKind) -> bool {
     matches!(kind, std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused)
 }
 
+/// Whether connecting to a socket failed because it is somebody else's.
+fn is_denied(kind: std::io::ErrorKind) -> bool {
+    kind == std::io::ErrorKind::PermissionDenied
+}
+
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Failure {
         let code = error.code();
         let exit = match &error {
+            ClientError::Connect { source, .. } if is_denied(source.kind()) => Exit::Denied,
             ClientError::Connect { .. }
             | ClientError::OtherProtocol { .. }
             | ClientError::Disconnected { .. }
@@ -247,6 +275,9 @@ impl From<ClientError> for Failure {
         };
         let failure = Failure { code, ..Failure::new(exit, error.to_string()) };
         match error {
+            ClientError::Connect { source, .. } if is_denied(source.kind()) => {
+                failure.hint("run the command as the user who owns the data directory")
+            }
             ClientError::Connect { .. } => failure.hint(
                 "start a broker with `rivvend serve`, name one with --server HOST:PORT, or work on \
                  a directory with --data-dir DIR",

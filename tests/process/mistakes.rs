@@ -91,8 +91,14 @@ fn ten_mistakes_are_told_so_that_one_can_go_on() {
     assert_told(|| words(&http), 5, &["HTTP", "native port"]);
 }
 
+/// Runs as somebody who may nothing.
+fn as_nobody(mut command: Command) -> Command {
+    command.uid(NOBODY).gid(NOBODY);
+    command
+}
+
 #[test]
-fn a_file_that_may_not_be_read_is_named() {
+fn files_and_directories_of_others_are_named() {
     if !has_root_and(&[]) {
         return;
     }
@@ -104,12 +110,13 @@ fn a_file_that_may_not_be_read_is_named() {
     fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).expect("ours");
     let name = path.to_str().expect("UTF-8");
     let line = format!("produce orders --file {name}");
-    let as_nobody = || {
-        let mut command = words(&line);
-        command.uid(NOBODY).gid(NOBODY);
-        command
-    };
-    assert_told(as_nobody, 4, &[name]);
+    assert_told(|| as_nobody(words(&line)), 4, &[name]);
+
+    let broker = broker(&directory);
+    let there = Place::socket(&broker);
+    let data = broker.data.to_str().expect("UTF-8");
+    let advice = "the user who owns the data directory";
+    assert_told(|| as_nobody(there.command("topic list")), 4, &[data, advice]);
 }
 
 /// Bad input 73: whoever reads may stop reading, which is no failure; a disk that is full is one.
@@ -190,6 +197,20 @@ fn is_waited_for(broker: &Broker) -> bool {
         let waiting = fields[4].split_once(':').is_some_and(|(_, rx)| rx != "00000000");
         fields[1].ends_with(&port) && fields[3] == "01" && waiting
     })
+}
+
+/// A server that takes connections and says nothing is left at once.
+#[test]
+fn an_interrupt_ends_a_command_that_connects() {
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let line = format!("topic list --server {}", silent.local_addr().expect("bound"));
+    let child = start(&mut words(&line));
+    let connected = silent.accept().expect("it connects");
+    interrupt(&child);
+    let ended = child.wait_with_output().expect("it ends");
+    assert_eq!(ended.status.code(), Some(1), "one interrupt is enough");
+    assert_eq!(ended.stderr, b"error: interrupted\n");
+    drop(connected);
 }
 
 #[test]
