@@ -16,6 +16,7 @@ use rivvend::metadata::names::is_internal;
 use rivvend::record::Compression;
 
 use crate::Cli;
+use crate::context::Contexts;
 use crate::failure::{Exit, Failure};
 use crate::target::{self, Intent, TargetArgs};
 
@@ -90,6 +91,12 @@ fn with_value(arg: Arg, path: &[String]) -> Arg {
         (["bench", _], _, false) if arg.get_id() == "topic" => {
             arg.add(ArgValueCandidates::new(topics))
         }
+        (["context", "use" | "show" | "remove"], "NAME", true) => {
+            arg.add(ArgValueCandidates::new(contexts))
+        }
+        (_, "NAME", false) if arg.get_id() == "context" => {
+            arg.add(ArgValueCandidates::new(contexts))
+        }
         (_, "CODEC", _) => arg.add(words(&Compression::ALL.map(Compression::as_str))),
         (_, "ACKS", _) => arg.add(words(&["all", "1", "0"])),
         (_, "MODE", _) if arg.get_id() == "durability" => arg.add(words(&["fsync", "os"])),
@@ -117,6 +124,11 @@ fn topics() -> Vec<CompletionCandidate> {
     });
     found.truncate(CANDIDATES_MAX);
     found
+}
+
+fn contexts() -> Vec<CompletionCandidate> {
+    let names = Contexts::load().unwrap_or_default().contexts.into_keys();
+    names.map(CompletionCandidate::new).collect()
 }
 
 fn settings() -> Vec<CompletionCandidate> {

@@ -20,7 +20,8 @@ impl Terminal<'_> {
         let path = format!("{}:{}", dir.display(), std::env::var("PATH").expect("a PATH"));
         let mut tmux = terminal.tmux();
         tmux.args(["-f", "/dev/null", "new-session", "-d", "-x", "120", "-y", "50"]);
-        tmux.env("PATH", path).env("HOME", dir).env("ENV", "").current_dir(dir).arg(command);
+        tmux.env("PATH", path).env("HOME", dir).env("ENV", "").env_remove("XDG_CONFIG_HOME");
+        tmux.current_dir(dir).arg(command);
         assert!(tmux.status().expect("tmux runs").success(), "tmux starts {command}");
         wait_until("the shell asks for a line", || terminal.screen().contains("ready>"));
         terminal
@@ -93,10 +94,15 @@ fn prepared(shell: &str) -> Option<(tempfile::TempDir, Broker)> {
         create.args(["topic", "create", topic, "--server", &broker.native.to_string()]);
         assert!(create.output().expect("it runs").status.success());
     }
+    let mut context = rivvend();
+    context.args(["context", "add", "stage", "--server", &broker.native.to_string()]);
+    context.env("HOME", dir.path()).env_remove("XDG_CONFIG_HOME");
+    assert!(context.output().expect("it runs").status.success());
     Some((dir, broker))
 }
 
-/// Commands, flags, the words of a flag, topics over the wire and of a directory, settings.
+/// Commands, flags, the words of a flag, topics of a broker, a directory and a context, contexts
+/// and settings.
 fn completes(terminal: &Terminal<'_>, broker: &Broker) {
     let server = broker.native.to_string();
     terminal.complete("rivvend top", &["rivvend topic"]);
@@ -109,6 +115,10 @@ fn completes(terminal: &Terminal<'_>, broker: &Broker) {
     terminal.complete(&line, &["payments", "payouts"]);
     let line = "rivvend topic delete -d data ord";
     terminal.complete(line, &[&format!("{line}ers")]);
+    terminal.complete("rivvend context use st", &["rivvend context use stage"]);
+    terminal.complete("rivvend topic list --context st", &["--context stage"]);
+    // Without a flag it is the current context's broker that is asked.
+    terminal.complete("rivvend topic describe ord", &["rivvend topic describe orders"]);
     terminal.complete("rivvend topic create new -c retention.b", &["-c retention.bytes="]);
     terminal.complete("rivvend topic create new -c durability=f", &["durability=fsync"]);
     // A broker that is not there offers nothing, and says nothing into the line.
