@@ -263,9 +263,12 @@ impl SegmentCheck {
         self.batches += 1;
         self.records += u64::try_from(header.records_count).unwrap_or(0);
         self.bytes += bytes;
-        let (oldest, newest) = self.times.unwrap_or((header.base_timestamp, header.max_timestamp));
-        let oldest = oldest.min(header.base_timestamp);
-        self.times = Some((oldest, newest.max(header.max_timestamp)));
+        // A batch whose records have no time says -1.
+        let (first, last) = (header.base_timestamp, header.max_timestamp);
+        if first >= 0 && last >= 0 {
+            let (oldest, newest) = self.times.unwrap_or((first, last));
+            self.times = Some((oldest.min(first), newest.max(last)));
+        }
     }
 
     /// Notes the first place that is no sound batch.
