@@ -29,6 +29,7 @@ mod lifecycle;
 mod load;
 mod mistakes;
 mod power;
+mod readme;
 mod records;
 mod shells;
 mod verbs;
