@@ -122,6 +122,15 @@ impl Node {
                 "a tail that is not known to be durable was cut off: {}", torn.why
             );
         }
+        for lost in &recovery.lost {
+            tracing::warn!(
+                topic, %partition,
+                first_offset = lost.first.0,
+                end_offset = lost.end.0,
+                "records are lost: `rivvend inspect repair` took damage out of the log. Offsets up \
+                 to, but not, end_offset that are at or beyond the log's end will be given again"
+            );
+        }
         if let Some(damage) = &recovery.damage {
             tracing::error!(
                 topic, %partition,

@@ -15,7 +15,8 @@
 //!
 //! # Files
 //! `<base offset>.log` with its side files (`sidecar`), `leader-epochs`, `log-start`,
-//! `producers-<offset>`; `*.deleted` is on its way out, `*.torn` is what recovery cut off.
+//! `producers-<offset>`; `*.deleted` is on its way out, `*.torn` is what recovery or a repair cut
+//! off, `repaired` says what a repair has taken.
 
 mod append;
 pub mod checkpoint;
@@ -28,6 +29,7 @@ pub mod producers;
 mod read;
 mod recover;
 pub mod recovery;
+pub mod repair;
 mod retention;
 mod scan;
 mod segment;

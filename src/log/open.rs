@@ -10,10 +10,11 @@ use super::frontier::FrontierEntry;
 use super::read::{Damage, Position};
 use super::recover::Recoverer;
 use super::recovery::{CleanMarker, Indexes, Quarantine, Recovery as Report, Truncation};
+use super::repair::Lost;
 use super::segment::Segment;
 use super::sync::SYNC_FAILED;
 use super::witness::Witness;
-use super::{Log, LogConfig, producers, retention, sidecar};
+use super::{Log, LogConfig, epochs, producers, repair, retention, sidecar};
 use crate::planted::{self, Bug};
 use crate::storage::{Disk, StorageError};
 use crate::types::Offset;
@@ -90,6 +91,8 @@ pub struct Recovery {
     pub torn: Option<Torn>,
     /// Where the log is damaged in what was durable.
     pub damage: Option<Damage>,
+    /// What repairs have taken since the log was last opened.
+    pub lost: Vec<Lost>,
     /// What a person should know besides: files that were passed over, or are none of ours.
     pub notes: Vec<String>,
     /// All of it as numbers and sentences.
@@ -118,7 +121,7 @@ impl Recovery {
             kept: cut.kept.first().cloned(),
         });
         let (damage, notes) = (log.damage().cloned(), report.skipped.clone());
-        Recovery { torn, damage, notes, report }
+        Recovery { torn, damage, lost: Vec::new(), notes, report }
     }
 }
 
@@ -130,6 +133,8 @@ struct Found {
     /// Segments whose three side files are there and of one size.
     indexed: BTreeSet<Offset>,
     sync_failed: bool,
+    /// A repair has left word of what it took.
+    repaired: bool,
     /// Segments that have side files.
     side_files: BTreeSet<Offset>,
     leftovers: Vec<PathBuf>,
@@ -184,7 +189,14 @@ impl Log {
         let mut report = log.recover(known, &found, epochs)?;
         let unknown = |name: &String| format!("unknown file {}", log.dir.join(name).display());
         report.skipped.extend(found.unknown.iter().map(unknown));
-        let recovery = Recovery::of(&log, report);
+        let mut recovery = Recovery::of(&log, report);
+        if found.repaired && log.writable {
+            let has = log.start..log.end.offset;
+            match repair::take_lost(log.disk.as_ref(), &log.dir, has)? {
+                Ok(lost) => recovery.lost = lost,
+                Err(error) => recovery.notes.push(format!("what a repair took is lost: {error}")),
+            }
+        }
         Ok((log, recovery))
     }
 
@@ -368,7 +380,7 @@ pub enum FileKind {
     SideFile(Offset),
     /// What was known of the producers at this offset.
     ProducerSnapshot(Offset),
-    /// `leader-epochs`, `log-start` or the marker of a failed sync.
+    /// `leader-epochs`, `log-start`, `repaired` or the marker of a failed sync.
     State,
     /// A copy of what was cut off or set aside; nothing reads it.
     SetAside,
@@ -395,7 +407,9 @@ impl FileKind {
             FileKind::Leftover
         } else if let Some(offset) = producers::snapshot_offset(name) {
             FileKind::ProducerSnapshot(offset)
-        } else if ["leader-epochs", "log-start", SYNC_FAILED].contains(&name) {
+        } else if [epochs::FILE_NAME, retention::LOG_START_NAME, repair::FILE_NAME, SYNC_FAILED]
+            .contains(&name)
+        {
             FileKind::State
         } else if name.ends_with(".torn") {
             FileKind::SetAside
@@ -420,7 +434,10 @@ fn list(disk: &dyn Disk, dir: &Path) -> Result<Found, StorageError> {
             FileKind::ProducerSnapshot(offset) => {
                 found.snapshot = found.snapshot.max(Some(offset));
             }
-            FileKind::State => found.sync_failed |= name == SYNC_FAILED,
+            FileKind::State => {
+                found.sync_failed |= name == SYNC_FAILED;
+                found.repaired |= name == repair::FILE_NAME;
+            }
             FileKind::SetAside => {}
             FileKind::Unknown => found.unknown.push(name),
         }

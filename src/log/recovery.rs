@@ -21,7 +21,7 @@ mod act;
 mod report;
 mod scan;
 
-pub use act::{cut_zeros, remove_tail, rewrite_above};
+pub use act::{cut_zeros, free_name, keep, remove_tail, rewrite_above};
 pub use report::{Quarantine, Recovery, Truncation};
 pub use scan::{Defect, DefectKind, LastBatch, ScanFrom, ScanResult, scan};
 

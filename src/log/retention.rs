@@ -14,8 +14,10 @@ use crate::planted::{self, Bug};
 use crate::storage::{Access, Disk, StorageError};
 use crate::types::{Millis, Offset, TopicPartition};
 
-const LOG_START: Kind =
-    Kind { magic: *b"RVLS", name: "log-start", version: 1, payload_bytes_max: 8 };
+/// Name of the file in a partition's directory.
+pub(super) const LOG_START_NAME: &str = "log-start";
+pub(super) const LOG_START: Kind =
+    Kind { magic: *b"RVLS", name: LOG_START_NAME, version: 1, payload_bytes_max: 8 };
 /// Extension of a segment that is being removed.
 pub(super) const DELETED: &str = "deleted";
 
@@ -372,7 +374,12 @@ fn deleted(log: &Path) -> PathBuf {
     log.with_extension(format!("log.{DELETED}"))
 }
 
-fn save_log_start(disk: &dyn Disk, dir: &Path, start: Offset) -> Result<(), StorageError> {
+/// Makes the log start durable.
+pub(super) fn save_log_start(
+    disk: &dyn Disk,
+    dir: &Path,
+    start: Offset,
+) -> Result<(), StorageError> {
     checkpoint::write(disk, &dir.join(LOG_START.name), &LOG_START, &start.0.to_be_bytes())?;
     Ok(())
 }

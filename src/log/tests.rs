@@ -13,6 +13,7 @@ use crate::types::{PartitionId, ProducerEpoch, ProducerId, Sequence, TopicId, To
 mod crash;
 mod damage;
 mod model;
+mod repair;
 mod world;
 
 const DIR: &str = "/data/topics/t/0";

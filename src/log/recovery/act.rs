@@ -52,7 +52,12 @@ pub fn rewrite_above(file: &dyn DiskFile, position: u64) -> Result<u64, StorageE
     Ok(written)
 }
 
-fn keep(
+/// Copies a file from `position` on to one whose name ends in `.torn`; its path. `None` when there
+/// is no room for it.
+///
+/// # Errors
+/// When the disk refuses; a failed sync is final.
+pub fn keep(
     disk: &dyn Disk,
     path: &Path,
     file: &dyn DiskFile,
@@ -74,9 +79,18 @@ fn keep(
     Ok(Some(torn))
 }
 
+/// A name for what is taken out of a file at `position`, unless several are taken already.
+///
 /// A copy from an earlier start is never replaced: a crash during the cut may have turned what it
 /// was made of into zeros.
-fn free_name(disk: &dyn Disk, path: &Path, position: u64) -> Result<Option<PathBuf>, StorageError> {
+///
+/// # Errors
+/// When the disk will not tell which there are.
+pub fn free_name(
+    disk: &dyn Disk,
+    path: &Path,
+    position: u64,
+) -> Result<Option<PathBuf>, StorageError> {
     for copy in 1..=COPIES_MAX {
         let mut name = path.file_name().unwrap_or_default().to_os_string();
         name.push(format!(".{position}.{copy}.torn"));
