@@ -1,5 +1,5 @@
-//! `rivvend inspect`: looks into files of a data directory without a broker and without changing
-//! anything.
+//! `rivvend inspect`: looks into files of a data directory without a broker. Nothing but `repair`
+//! changes anything.
 
 mod batch;
 mod check;
@@ -7,6 +7,7 @@ mod directory;
 mod frontier;
 mod index;
 mod log;
+mod repair;
 mod verify;
 mod walk;
 
@@ -14,7 +15,7 @@ use clap::{Args, Subcommand};
 
 use crate::failure::Outcome;
 
-/// Look into a data directory without a broker and without changing it
+/// Look into a data directory without a broker; only `repair` changes it
 #[derive(Args, Clone, Debug)]
 pub(crate) struct InspectArgs {
     #[command(subcommand)]
@@ -28,6 +29,7 @@ enum InspectCommand {
     Batch(batch::BatchArgs),
     Index(index::IndexArgs),
     Frontier(frontier::FrontierArgs),
+    Repair(repair::RepairArgs),
 }
 
 pub(crate) fn run(args: &InspectArgs) -> Outcome {
@@ -37,6 +39,7 @@ pub(crate) fn run(args: &InspectArgs) -> Outcome {
         InspectCommand::Batch(args) => batch::run(args),
         InspectCommand::Index(args) => index::run(args),
         InspectCommand::Frontier(args) => frontier::run(args),
+        InspectCommand::Repair(args) => repair::run(args),
     }
 }
 

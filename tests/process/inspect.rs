@@ -10,7 +10,7 @@ use rivvend::record::BatchHeader;
 use serde_json::Value;
 
 use super::broker::{Broker, Setup, rivvend, snapshot};
-use super::load::{append, batch, create_topic};
+use super::load::{append, batch, create_topic, read_all};
 
 const TOPIC: &str = "orders";
 /// The least there may be, so that few records make many segments.
@@ -33,6 +33,8 @@ const OK: i32 = 0;
 const FAILED: i32 = 1;
 const USAGE: i32 = 2;
 const NOT_FOUND: i32 = 3;
+const UNAVAILABLE: i32 = 5;
+const PARTLY: i32 = 6;
 
 /// A data directory with a topic of two partitions, of which the second is empty.
 struct Stored {
@@ -389,6 +391,100 @@ async fn damage_is_the_same_in_every_form_of_output() {
     }
     let (code, said) = assert_forms_agree(&stored, "verify", &[]);
     assert_eq!(code, OK, "all is restored: {said}");
+}
+
+/// Bad input 76: a person decides, the rest is served, what was taken out is kept and said.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn repair_takes_damage_out_and_a_broker_serves_the_rest() {
+    // What is done, and the offset at which the log ends after it; a negative one: begins.
+    type Case = (fn(&[PathBuf]), i64);
+    let cases: &[Case] = &[
+        (|segments| flip(&segments[1], 100), 48),
+        (|segments| flip(&segments[1], 5_000), 60),
+        (|segments| fs::remove_file(&segments[1]).expect("removed"), 48),
+        (|segments| fs::remove_file(&segments[0]).expect("removed"), -48),
+        (|segments| fs::write(last(segments), b"").expect("written"), 144),
+        (|segments| fs::write(segments[0].with_file_name("log-start"), "?").expect("written"), 160),
+    ];
+    for ((harm, end), orderly) in cases.iter().flat_map(|case| [(case, true), (case, false)]) {
+        let stored = if orderly { Stored::new().await } else { Stored::unrecovered().await };
+        let segments = stored.segments();
+        assert_eq!(segments[1].file_stem().expect("a name"), "00000000000000000048");
+        harm(&segments);
+        let harmed = snapshot(&stored.setup.data);
+        let dry = stored.found("repair", &["orders/0", "--dry-run"]);
+        assert!(snapshot(&stored.setup.data) == harmed, "a dry run changes nothing");
+        let output = stored.inspect("repair", &["orders/0"]);
+        assert_eq!(output.status.code(), Some(USAGE), "nobody can be asked: {}", stderr(&output));
+        let done = stored.found("repair", &["--yes"]);
+        assert_eq!((done.len(), &done[0]["done"]), (1, &Value::Bool(true)), "{done:?}");
+        for field in ["remedy", "offset", "lost_from", "lost_to", "removed_bytes"] {
+            assert_eq!(done[0][field], dry[0][field], "what was said is what was done: {field}");
+        }
+        assert_kept(&stored, &harmed);
+        let (code, said) = assert_forms_agree(&stored, "verify", &[]);
+        assert_eq!(code, OK, "{said}");
+        assert_eq!(stored.found("repair", &["--yes"]), Vec::<Value>::new(), "nothing is left");
+        let broker = stored.setup.start();
+        let (from, to) = if *end < 0 { (-end, 160) } else { (0, *end) };
+        let read = read_all(&broker.client().await, TOPIC, 0, from).await;
+        let read: Vec<(i64, Vec<u8>)> = read.into_iter().map(|(at, v)| (at, v.to_vec())).collect();
+        let place = |at: i64| (at as usize / BATCH_RECORDS, at as usize % BATCH_RECORDS);
+        let wanted: Vec<_> = (from..to).map(|at| (at, value(place(at).0, place(at).1))).collect();
+        assert!(read == wanted, "{} records of {from}..{to}", read.len());
+        let (lost, lost_to) = (&done[0]["lost_from"], &done[0]["lost_to"]);
+        if lost != lost_to {
+            let line = broker.wait_log("records are lost");
+            let said = [format!("first_offset={lost}"), format!("end_offset={lost_to}")];
+            assert!(said.iter().all(|words| line.contains(words)), "{line}");
+        }
+        broker.stop();
+    }
+}
+
+/// Every byte that was in a segment still is: in its place, or in a file that was set aside.
+fn assert_kept(stored: &Stored, harmed: &BTreeMap<PathBuf, Vec<u8>>) {
+    let now = snapshot(&stored.setup.data);
+    let aside = |bytes: &[u8]| {
+        let torn = now.iter().filter(|(path, _)| path.extension().is_some_and(|e| e == "torn"));
+        torn.map(|(_, kept)| kept).any(|kept| kept == bytes)
+    };
+    for (path, bytes) in harmed.iter().filter(|(p, _)| p.extension().is_some_and(|e| e == "log")) {
+        let left = now.get(path).map_or(&[][..], Vec::as_slice);
+        assert!(bytes.starts_with(left), "{}", path.display());
+        let gone = &bytes[left.len()..];
+        assert!(gone.is_empty() || aside(gone), "{} bytes of {}", gone.len(), path.display());
+    }
+}
+
+/// What nobody has seen yet is not given up with the rest.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn repair_stops_before_damage_that_showed_only_then() {
+    let stored = Stored::unrecovered().await;
+    let segments = stored.segments();
+    fs::remove_file(&segments[0]).expect("removed");
+    flip(&segments[2], 100);
+    let output = stored.inspect("repair", &["--yes"]);
+    assert_eq!(output.status.code(), Some(PARTLY), "{}", stderr(&output));
+    let said = stderr(&output);
+    assert!(said.contains("more damage") && said.contains("--dry-run"), "{said}");
+    let again = stored.found("repair", &["--yes"]);
+    assert_eq!((&again[0]["done"], &again[0]["lost_from"]), (&true.into(), &96.into()));
+    assert_eq!(stored.inspect("verify", &[]).status.code(), Some(OK));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn repair_leaves_a_running_broker_and_what_is_sound_alone() {
+    let (stored, broker) = Stored::running().await;
+    let output = stored.inspect("repair", &["--yes"]);
+    assert_eq!(output.status.code(), Some(UNAVAILABLE), "{}", stderr(&output));
+    assert!(stderr(&output).contains(&format!("pid {}", broker.pid())), "{}", stderr(&output));
+    broker.stop();
+    let before = snapshot(&stored.setup.data.join("topics"));
+    let output = stored.inspect("repair", &["--yes"]);
+    assert_eq!(output.status.code(), Some(OK), "{}", stderr(&output));
+    assert!(stderr(&output).contains("nothing is damaged"), "{}", stderr(&output));
+    assert!(snapshot(&stored.setup.data.join("topics")) == before, "what is sound is left alone");
 }
 
 fn restore(data: &Path, harmed: &BTreeMap<PathBuf, Vec<u8>>, sound: &BTreeMap<PathBuf, Vec<u8>>) {
