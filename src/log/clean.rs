@@ -22,7 +22,7 @@ use crate::types::{BrokerEpoch, Offset, PartitionId, TopicId, TopicPartition};
 pub const FILE_NAME: &str = "clean-shutdown";
 
 const LOG_BYTES: usize = 16 + 4 + 8 + 8 + 8 + 8 + 4;
-const KIND: Kind = Kind {
+pub(super) const KIND: Kind = Kind {
     magic: *b"RVCS",
     name: "clean-shutdown",
     version: 1,

@@ -23,7 +23,7 @@ use crate::types::{LeaderEpoch, Offset};
 pub const FILE_NAME: &str = "leader-epochs";
 
 const ENTRY_BYTES: usize = 12;
-const KIND: Kind = Kind {
+pub(super) const KIND: Kind = Kind {
     magic: *b"RVLE",
     name: "leader-epochs",
     version: 1,

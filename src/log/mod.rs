@@ -24,6 +24,8 @@ pub mod clean;
 pub mod epochs;
 pub mod frontier;
 mod index;
+#[cfg(test)]
+mod manual;
 mod open;
 pub mod producers;
 mod read;

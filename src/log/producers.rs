@@ -39,7 +39,7 @@ use crate::types::{Millis, Offset, ProducerEpoch, ProducerId, Sequence};
 
 const PRODUCER_BYTES: usize = 8 + 2 + 8 + 1;
 const BATCH_BYTES: usize = 4 + 4 + 8 + 8;
-const KIND: Kind = Kind {
+pub(super) const KIND: Kind = Kind {
     magic: *b"RVPS",
     name: "producer snapshot",
     version: 1,

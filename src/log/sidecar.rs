@@ -38,9 +38,9 @@ use crate::record::layout;
 use crate::storage::{Access, Disk, StorageError};
 use crate::types::Offset;
 
-const HEAD_BYTES: usize = 20;
-const FRAME_HEAD_BYTES: usize = 12;
-const VERSION: u16 = 1;
+pub(super) const HEAD_BYTES: usize = 20;
+pub(super) const FRAME_HEAD_BYTES: usize = 12;
+pub(super) const VERSION: u16 = 1;
 /// Larger ones are no file of ours: an index entry stands for at least 128 bytes of 4 GiB.
 const BYTES_MAX: usize = 512 * 1024 * 1024;
 

@@ -15,9 +15,9 @@ pub(super) const VOTE_FILE: &str = "vote";
 /// What the snapshot file is called.
 pub(super) const SNAPSHOT_FILE: &str = "snapshot";
 
-const VOTE_KIND: Kind =
+pub(super) const VOTE_KIND: Kind =
     Kind { magic: *b"RVVT", name: "vote", version: 1, payload_bytes_max: 4 * 1024 };
-const SNAPSHOT_KIND: Kind = Kind {
+pub(super) const SNAPSHOT_KIND: Kind = Kind {
     magic: *b"RVMS",
     name: "metadata snapshot",
     version: 1,

@@ -6,8 +6,8 @@ use openraft::EntryPayload;
 
 use super::super::entry;
 use super::super::files::{
-    SNAPSHOT_FILE, Saved, StoredSnapshot, VOTE_FILE, read_saved, read_snapshot, write_saved,
-    write_snapshot,
+    SNAPSHOT_FILE, SNAPSHOT_KIND, Saved, StoredSnapshot, VOTE_FILE, VOTE_KIND, read_saved,
+    read_snapshot, write_saved, write_snapshot,
 };
 use super::super::types::{Entry, LogId, Member, Membership, Proposal, StoredMembership, Vote};
 use super::*;
@@ -89,5 +89,15 @@ fn entries_read_back_and_a_changed_term_is_noticed() {
         let mut other_term = bytes;
         other_term[15] ^= 1;
         assert!(entry::decode(&parse(other_term)).is_err(), "no checksum covers these bytes");
+    }
+}
+
+#[test]
+fn the_manual_has_the_checkpoints() {
+    let manual = include_str!("../../../man/rivvend-log.5");
+    for kind in [VOTE_KIND, SNAPSHOT_KIND] {
+        let magic = std::str::from_utf8(&kind.magic).expect("letters");
+        let row = format!("\n{magic}\t{}\t{}\n", kind.version, kind.name);
+        assert!(manual.contains(&row), "{row:?}");
     }
 }
