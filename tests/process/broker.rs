@@ -24,7 +24,7 @@ pub(super) fn rivvend() -> Command {
 
 /// The binary of this build, or the one that `RIVVEN_TESTED_BINARY` names: what is released can be
 /// tested as it is.
-fn binary() -> PathBuf {
+pub(super) fn binary() -> PathBuf {
     let named = std::env::var_os("RIVVEN_TESTED_BINARY").map(PathBuf::from);
     named.unwrap_or_else(|| env!("CARGO_BIN_EXE_rivvend").into())
 }

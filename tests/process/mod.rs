@@ -31,6 +31,7 @@ mod mistakes;
 mod power;
 mod readme;
 mod records;
+mod service;
 mod shells;
 mod verbs;
 mod wire;
