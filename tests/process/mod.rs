@@ -21,6 +21,7 @@ mod disk_full;
 mod faults;
 mod frames;
 mod fuzz;
+mod generated;
 mod history;
 mod image;
 mod inspect;
