@@ -7,6 +7,7 @@ mod complete;
 mod config;
 mod consume;
 mod context;
+mod doctor;
 mod embedded;
 mod failure;
 mod format;
@@ -69,6 +70,7 @@ enum Command {
     Bench(bench::BenchArgs),
     Config(config::ConfigArgs),
     Context(context::ContextArgs),
+    Doctor(doctor::DoctorArgs),
     Completions(generate::CompletionsArgs),
     Man(generate::ManArgs),
     #[command(hide = true)]
@@ -106,6 +108,7 @@ fn run(cli: &Cli) -> Outcome {
         Some(Command::Bench(args)) => bench::run(args),
         Some(Command::Config(args)) => config::run(args),
         Some(Command::Context(args)) => context::run(args),
+        Some(Command::Doctor(args)) => doctor::run(args),
         Some(Command::Completions(args)) => generate::completions(args),
         Some(Command::Man(args)) => generate::man(args),
         Some(Command::Generate(args)) => generate::generate(args),

@@ -55,6 +55,19 @@ impl TargetArgs {
     }
 }
 
+impl TargetArgs {
+    /// The target of a command that knows the directory by other means.
+    pub(crate) fn of_directory(directory: &Path) -> TargetArgs {
+        TargetArgs {
+            server: None,
+            context: None,
+            data_dir: Some(directory.to_owned()),
+            embedded: false,
+            timeout: Duration::from_secs(5),
+        }
+    }
+}
+
 /// Whether a command changes anything. One that only reads opens a directory beside other readers
 /// and never creates it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -207,7 +207,8 @@ fn announce(config: &Config, node: &Node, native: SocketAddr) {
 }
 
 /// Why what was synced on this file system may be gone after a power cut, if so.
-fn doubt_about_syncs(kind: FilesystemKind) -> Option<&'static str> {
+#[must_use]
+pub fn doubt_about_syncs(kind: FilesystemKind) -> Option<&'static str> {
     if kind.is_volatile() {
         Some("in memory")
     } else if kind.is_remote() {

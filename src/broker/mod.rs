@@ -12,4 +12,5 @@ mod stopping;
 
 pub use directory::{DataDirectory, DirectoryError, Mode};
 pub use node::{Node, NodeOptions, StartError, TopicPolicy, View};
+pub use space::low_water_bytes;
 pub use stopping::Awaited;

@@ -97,7 +97,7 @@ impl DiskSpace {
     /// Looks how much room there is; enters the state where it is too little.
     fn look(&self) -> Result<Space, StorageError> {
         let space = self.disk.space(&self.directory)?;
-        let low_water = self.low_water_bytes.unwrap_or_else(|| low_water(space));
+        let low_water = low_water_bytes(self.low_water_bytes, space);
         // Leaving asks for more than entering, or the state would flap, and for the ballast twice:
         // making it must not take the room that is left.
         let roomy = low_water + low_water / 8 + 2 * ballast_bytes(space);
@@ -153,9 +153,11 @@ impl DiskSpace {
     }
 }
 
-/// 5 % of the file system, but at least 64 MiB and at most 2 GiB.
-fn low_water(space: Space) -> u64 {
-    (space.total_bytes / 20).clamp(64 * MIB, 2 * GIB)
+/// Free bytes below which producers are refused: what is configured, else 5 % of the file system,
+/// but at least 64 MiB and at most 2 GiB.
+#[must_use]
+pub fn low_water_bytes(configured: Option<u64>, space: Space) -> u64 {
+    configured.unwrap_or_else(|| (space.total_bytes / 20).clamp(64 * MIB, 2 * GIB))
 }
 
 /// The smaller of 256 MiB and 1 % of the file system.

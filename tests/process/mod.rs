@@ -18,6 +18,7 @@ mod contexts;
 mod corruption;
 mod descriptors;
 mod disk_full;
+mod doctor;
 mod faults;
 mod frames;
 mod fuzz;
