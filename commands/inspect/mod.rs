@@ -43,8 +43,12 @@ pub(crate) fn run(args: &InspectArgs) -> Outcome {
     }
 }
 
-/// A time as a table shows it. Nobody vouches for the number in a file.
+/// A time as a table shows it; nothing for -1, where nobody knows it. Nobody vouches for the number
+/// in a file.
 fn time_column(timestamp_ms: i64) -> String {
+    if timestamp_ms == -1 {
+        return String::new();
+    }
     match jiff::Timestamp::from_millisecond(timestamp_ms) {
         Ok(time) => format!("{time:.3}"),
         Err(_) => timestamp_ms.to_string(),

@@ -193,7 +193,10 @@ async fn segments_are_listed_with_what_is_in_them() {
     let id = text(&segments[0]["topic_id"]);
     assert_eq!(stored.found("log", &[&format!("{id}/0")]), segments, "by id as by name");
     assert_eq!(stored.found("log", &["orders"]), segments, "the other partition has no files");
-    assert!(stored.found("log", &["metadata"]).iter().all(|s| s["topic"] == "metadata"));
+    let metadata = stored.found("log", &["metadata"]);
+    assert!(metadata.iter().all(|s| s["topic"] == "metadata"));
+    let year = 365 * 24 * 3_600_000;
+    assert!(metadata[0]["first_timestamp"].as_i64() > Some(year), "a time nobody knows is none");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -413,6 +416,8 @@ async fn repair_takes_damage_out_and_a_broker_serves_the_rest() {
         harm(&segments);
         let harmed = snapshot(&stored.setup.data);
         let dry = stored.found("repair", &["orders/0", "--dry-run"]);
+        let (code, said) = assert_forms_agree(&stored, "repair", &["--dry-run"]);
+        assert_eq!(code, OK, "{said}");
         assert!(snapshot(&stored.setup.data) == harmed, "a dry run changes nothing");
         let output = stored.inspect("repair", &["orders/0"]);
         assert_eq!(output.status.code(), Some(USAGE), "nobody can be asked: {}", stderr(&output));
