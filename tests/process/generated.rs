@@ -27,7 +27,7 @@ fn files(directory: &Path) -> BTreeMap<String, String> {
     entries.map(file).collect()
 }
 
-/// Holds the files of a directory, as far as they are kept by this test, against what they shall be.
+/// Holds the files of a directory, as far as this test keeps them, against what they shall be.
 fn assert_kept(directory: &str, wanted: &BTreeMap<String, String>, is_ours: impl Fn(&str) -> bool) {
     let path = repository(directory);
     let mut kept = files(&path);
