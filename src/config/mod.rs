@@ -334,4 +334,6 @@ impl Loader {
 }
 
 #[cfg(test)]
+mod manual;
+#[cfg(test)]
 mod tests;
