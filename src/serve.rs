@@ -85,6 +85,13 @@ pub async fn serve(config: &Config, reload: Reload<'_>) -> Result<(), ServeError
     // The directory before any port: a second server that is started by mistake finds both in use,
     // and the process that holds the directory is what its operator has to know.
     let held = DataDirectory::take(&options).map_err(StartError::from)?;
+    if let Some(behind) = broker::clock::behind(&config.storage.data_dir) {
+        tracing::warn!(
+            "the clock is {} s behind what was last written to the data directory: records get \
+             time stamps that go back, and retention goes by them; set the clock",
+            behind.as_secs()
+        );
+    }
     // HTTP is there before anything is recovered, to tell how far that is.
     let http = open_http(config).await?;
     let http_address = http.local_addr()?;

@@ -4,9 +4,9 @@ use std::fs::{self, File};
 use std::io::Write as _;
 use std::net::{TcpListener, ToSocketAddrs as _};
 use std::path::Path;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use rivvend::broker::low_water_bytes;
+use rivvend::broker::{clock, low_water_bytes};
 use rivvend::config::Config;
 use rivvend::serve::doubt_about_syncs;
 use rivvend::storage::Disk as _;
@@ -28,8 +28,6 @@ const SYNC_TIME: Duration = Duration::from_secs(1);
 const SYNC_SLOW: Duration = Duration::from_millis(20);
 /// No device makes anything durable in less.
 const SYNC_INCREDIBLE: Duration = Duration::from_micros(5);
-/// Clocks of file systems are as coarse as this.
-const CLOCK_SLACK: Duration = Duration::from_secs(2);
 
 /// The broker raises its soft limit to the hard one by itself.
 pub(super) fn open_files() -> Finding {
@@ -138,14 +136,10 @@ fn time_syncs(path: &Path) -> std::io::Result<Vec<Duration>> {
 /// Time stamps of records and retention go by the clock; files of the future say that it went back.
 pub(super) fn clock(data_dir: &Path) -> Finding {
     let name = "clock";
-    let now = SystemTime::now();
-    let written = ["frontier", "meta.yaml", "clean-shutdown"].map(|file| data_dir.join(file));
-    let newest = written.iter().filter_map(|path| fs::metadata(path).ok()?.modified().ok()).max();
-    let ahead = newest.and_then(|newest| newest.duration_since(now).ok());
-    match ahead.filter(|ahead| *ahead > CLOCK_SLACK) {
+    match clock::behind(data_dir) {
         None => Finding::ok(name, format!("{:.0}", jiff::Timestamp::now())),
-        Some(ahead) => {
-            let seconds = ahead.as_secs();
+        Some(behind) => {
+            let seconds = behind.as_secs();
             let detail = format!("{seconds} s behind what was last written to the data directory");
             Finding::warning(name, detail, "set the clock, and keep it with NTP or chrony")
         }

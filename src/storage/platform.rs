@@ -102,6 +102,13 @@ pub fn filesystem_kind(path: &Path) -> Result<FilesystemKind, StorageError> {
     Ok(FilesystemKind::from_magic(status.f_type as u64 & 0xFFFF_FFFF))
 }
 
+/// When a file was last changed, in milliseconds since 1970, if it is there and may be looked at.
+#[must_use]
+pub fn last_change_ms(path: &Path) -> Option<i64> {
+    let status = rustix::fs::stat(path).ok()?;
+    status.st_mtime.checked_mul(1000)?.checked_add(status.st_mtime_nsec as i64 / 1_000_000)
+}
+
 /// Raises the soft limit of open files to the hard one; the limit now in force. Sealed segments
 /// and connections need far more than the usual soft limit of 1024.
 pub fn raise_open_files() -> u64 {

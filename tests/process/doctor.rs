@@ -78,7 +78,7 @@ fn what_is_wrong_is_named_with_what_to_do_about_it() {
     assert!(detail.contains("0000000000aa") && detail.contains("100 B"), "{detail}");
 
     let later = std::time::SystemTime::now() + std::time::Duration::from_secs(3600);
-    let file = fs::File::options().write(true).open(setup.data.join("meta.yaml")).expect("there");
+    let file = fs::File::options().write(true).open(setup.data.join("frontier")).expect("there");
     file.set_modified(later).expect("our own file");
     let (state, detail, _) = finding(&setup.data, &[], "clock");
     assert!(state == "warning" && detail.contains("behind what was last written"), "{detail}");

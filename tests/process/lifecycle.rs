@@ -6,7 +6,7 @@ use std::fs;
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rivvend::protocol::error::ErrorCode;
 use rivvend::protocol::native::message::DeleteTopics;
@@ -325,6 +325,29 @@ async fn lost_metadata_stop_the_start_and_delete_nothing() {
     assert_eq!(read_all(&broker.client().await, "kept", 0, 0).await.len(), 1);
     broker.signal(Signal::TERM);
     broker.wait_exit(PATIENCE);
+}
+
+/// Bad input 74: offsets do not care for the clock, and whoever set it back hears of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clock_that_went_back_is_told_of_and_disturbs_no_offset() {
+    let directory = new_directory();
+    let setup = Setup::new(directory.path().join("data"));
+    let broker = setup.start();
+    create_topic(&broker.client().await, "kept", 1, &[]).await;
+    append(&broker.client().await, "kept", 0, batch(&[b"one"])).await.expect("taken");
+    assert!(!broker.log_text().contains("the clock is"), "{}", broker.log_text());
+    broker.stop();
+    // An hour back, as the files see it.
+    let journal = fs::File::options().write(true).open(setup.data.join("frontier"));
+    let later = SystemTime::now() + Duration::from_secs(3600);
+    journal.and_then(|file| file.set_modified(later)).expect("our own file");
+    let broker = setup.start();
+    let told = broker.wait_log("the clock is 3599 s behind");
+    assert!(told.contains("WARN") && told.contains("set the clock"), "{told}");
+    let client = broker.client().await;
+    append(&client, "kept", 0, batch(&[b"two"])).await.expect("taken");
+    assert_eq!(read_all(&client, "kept", 0, 0).await.len(), 2);
+    broker.stop();
 }
 
 /// What was durable of a topic is not missed once the topic is deleted, however the broker ends.
