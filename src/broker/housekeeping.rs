@@ -147,12 +147,8 @@ impl Housekeeper {
     }
 
     /// Forgets the logs of a deleted topic.
-    fn forget(&self, topic: TopicId) {
-        if let Some(frontier) = self.frontier().as_mut()
-            && let Err(error) = frontier.forget(topic)
-        {
-            tracing::debug!(%error, "the frontier journal still speaks of a deleted topic");
-        }
+    fn forget(&self, topic: TopicId) -> Result<(), StorageError> {
+        self.frontier().as_mut().map_or(Ok(()), |frontier| frontier.forget(topic))
     }
 
     fn frontier(&self) -> std::sync::MutexGuard<'_, Option<Frontier>> {
@@ -245,12 +241,16 @@ fn remove_topic(node: &Node, topic: TopicId) -> Result<(), StorageError> {
         disk.rename(&directory, &doomed)?;
         disk.sync_dir(&parent)?;
     }
-    node.housekeeper().forget(topic);
+    let forgotten = node.housekeeper().forget(topic);
     if disk.exists(&doomed)? {
         disk.remove_dir_all(&doomed)?;
         disk.sync_dir(&parent)?;
     }
-    Ok(())
+    match forgotten {
+        // There is room now.
+        Err(error) if error.is_full() => node.housekeeper().forget(topic),
+        forgotten => forgotten,
+    }
 }
 
 /// Does what is due from time to time, until the node stops: at the end of each interval, and at

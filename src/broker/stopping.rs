@@ -160,8 +160,12 @@ impl Node {
         if self.is_read_only() {
             return Ok(());
         }
+        // Whoever removes the files of a deleted topic may have forgotten it meanwhile.
+        let view = self.view();
+        let clean =
+            clean.into_iter().filter(|(id, _)| view.image().topic_by_id(id.topic).is_some());
         let (clean, claims): (BTreeMap<_, _>, Vec<_>) =
-            clean.into_iter().map(|(id, (entry, claim))| ((id, entry), claim)).unzip();
+            clean.map(|(id, (entry, claim))| ((id, entry), claim)).unzip();
         self.housekeeper().record(|| claims)?;
         self.housekeeper().finish(self.view().image().broker_epoch(), clean)
     }
