@@ -276,7 +276,9 @@ impl SegmentCheck {
         if self.damage.is_some() || self.tail.is_some() {
             return self;
         }
-        if log.is_durable(spot.offset, is_last) {
+        // A repair that was interrupted has taken the claims back and left later segments.
+        let is_damage = log.is_durable(spot.offset, is_last) || (!is_last && log.is_under_repair());
+        if is_damage {
             self.damage = Some(spot);
         } else {
             self.tail = Some(spot);

@@ -12,6 +12,7 @@ use rivvend::config::did_you_mean;
 use rivvend::log::FileKind;
 use rivvend::log::clean::{self, CleanShutdown};
 use rivvend::log::frontier::{Frontier, FrontierEntries, FrontierEntry, FrontierState};
+use rivvend::log::repair;
 use rivvend::storage::file::FileDisk;
 use rivvend::types::{Offset, PartitionId, TopicId, TopicPartition};
 
@@ -222,6 +223,11 @@ impl LogFiles {
 
     pub(super) fn is_metadata(&self) -> bool {
         self.id.topic == METADATA_ID
+    }
+
+    /// Whether a repair of the log was begun that no start of a broker has seen.
+    pub(super) fn is_under_repair(&self) -> bool {
+        self.dir.join(repair::FILE_NAME).exists()
     }
 
     /// Whether an offset had been promised. `is_last`: no segment follows the one it is in.

@@ -101,16 +101,16 @@ pub(super) fn run(args: &RepairArgs) -> Outcome {
             Some(lock)
         }
     };
-    let plans = plan(&dir, args.topic.as_deref())?;
+    let (plans, left) = plan(&dir, args.topic.as_deref())?;
     for plan in &plans {
         eprintln!("{plan}");
     }
-    if plans.is_empty() {
+    if plans.is_empty() && left.is_empty() {
         eprintln!("nothing is damaged");
-    } else if !args.dry_run {
+    } else if !plans.is_empty() && !args.dry_run {
         ask(args, &plans)?;
     }
-    let (mut items, mut failures) = (Vec::new(), Vec::new());
+    let (mut items, mut failures) = (Vec::new(), left);
     for plan in plans {
         let kept = match args.dry_run {
             true => None,
@@ -171,11 +171,15 @@ struct Plan<'a> {
     removed_sound_records: u64,
 }
 
-fn plan<'a>(dir: &'a DataDir, selector: Option<&str>) -> Result<Vec<Plan<'a>>, Failure> {
+/// What is to be done, and what is left alone and why.
+fn plan<'a>(
+    dir: &'a DataDir,
+    selector: Option<&str>,
+) -> Result<(Vec<Plan<'a>>, Vec<String>), Failure> {
     let logs = dir.select(selector)?;
     let total = logs.iter().flat_map(|log| &log.segments).map(|s| s.len).sum();
     let bar = Progress::new(Unit::Bytes, Some(total));
-    let mut plans = Vec::new();
+    let (mut plans, mut left) = (Vec::new(), Vec::new());
     for log in logs {
         let check = check_log(log, Until::End, bar.as_ref())?;
         let Some(damage) = check.damage.clone() else { continue };
@@ -185,9 +189,13 @@ fn plan<'a>(dir: &'a DataDir, selector: Option<&str>) -> Result<Vec<Plan<'a>>, F
                         directory, or name a topic to repair that alone";
             return Err(Failure::failed(message).hint(hint));
         }
-        plans.push(Plan::of(log, &check, damage));
+        let plan = Plan::of(log, &check, damage);
+        match plan.is_below_start(&check) {
+            true => left.push(plan.why_left(&check)),
+            false => plans.push(plan),
+        }
     }
-    Ok(plans)
+    Ok((plans, left))
 }
 
 impl<'a> Plan<'a> {
@@ -199,14 +207,37 @@ impl<'a> Plan<'a> {
         let (remedy, lost_to) = match (at, first) {
             // Its beginning is missing, or nothing says where that is.
             (None, Some(first)) => (Remedy::BeginAt(Offset(first.base)), first.base),
-            (None, None) => (Remedy::EndAt(start_of(damage.offset)), known_end),
+            (None, None) => {
+                let end = start_of(damage.offset.max(check.start_offset));
+                (Remedy::EndAt(end), known_end)
+            }
             (Some(at), _) => (Remedy::EndAt(end_before(log, at, &damage)), known_end),
         };
-        let lost = Lost { first: Offset(damage.offset), end: Offset(lost_to.max(damage.offset)) };
+        // What lies below the start was given up before.
+        let lost_from = damage.offset.max(check.start_offset);
+        let lost = Lost { first: Offset(lost_from), end: Offset(lost_to.max(lost_from)) };
         let mut plan =
             Plan { log, damage, remedy, lost, removed_bytes: 0, removed_sound_records: 0 };
         plan.count_removed(check);
         plan
+    }
+
+    /// Whether cutting the damage out would take sound records with it that the log begins with.
+    fn is_below_start(&self, check: &LogCheck) -> bool {
+        let Remedy::EndAt(end) = self.remedy else { return false };
+        end.offset.0 < check.start_offset
+    }
+
+    fn why_left(&self, check: &LogCheck) -> String {
+        let start = check.start_offset;
+        let behind = check.segments.iter().find(|segment| segment.base > start);
+        let to = behind.map_or(check.end_offset, |segment| segment.base);
+        format!(
+            "{}: left alone: the damage in {} lies below the log start offset {start}, and would \
+             take the sound records behind it along; `topic trim --to {to}` is rid of the segment",
+            self.log.label(),
+            self.damage
+        )
     }
 
     fn count_removed(&mut self, check: &LogCheck) {
@@ -284,6 +315,10 @@ impl fmt::Display for Plan<'_> {
         let (label, Lost { first, end }) = (self.log.label(), self.lost);
         writeln!(f, "{label}: damage in {}", self.damage)?;
         match self.remedy {
+            Remedy::BeginAt(start) if self.damage.file.ends_with("log-start") => {
+                let begin = format!("  the log will begin at offset {start}");
+                write!(f, "{begin}, and records that were deleted from there on may be back")?;
+            }
             Remedy::BeginAt(start) => write!(f, "  the log will begin at offset {start}")?,
             Remedy::EndAt(at) => write!(f, "  the log will end at offset {}", at.offset)?,
         }

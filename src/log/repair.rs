@@ -112,6 +112,13 @@ impl Repair {
         let goes_whole = |base: Offset| base > end.segment || base == end.segment && end.bytes == 0;
         let log = self.dir.join(open::segment_name(end.segment));
         let is_cut = end.bytes > 0 && disk.open(&log, Access::Read)?.len()? > end.bytes;
+        let going = self.segments()?.into_iter().rev().filter(|base| goes_whole(*base));
+        let going: Vec<_> = going.map(|base| self.dir.join(open::segment_name(base))).collect();
+        for path in &going {
+            if recovery::free_name(disk, path, 0)?.is_none() {
+                return Err(RepairError::NoRoom { path: path.clone() });
+            }
+        }
         let mut kept = Vec::new();
         if is_cut {
             kept.push(self.keep(&log, end.bytes)?);
@@ -120,8 +127,8 @@ impl Repair {
         self.lower_claims(end)?;
         self.shorten_epochs(end.offset)?;
         producers::remove_snapshots_above(disk, &self.dir, end.offset)?;
-        for base in self.segments()?.into_iter().rev().filter(|base| goes_whole(*base)) {
-            kept.push(self.set_aside(&self.dir.join(open::segment_name(base)))?);
+        for path in &going {
+            kept.push(self.set_aside(path)?);
         }
         if is_cut {
             retention::cut_file(disk, &self.dir, &log, end.bytes)?;
@@ -246,7 +253,7 @@ pub(super) fn take_lost(
     has: Range<Offset>,
 ) -> Result<Result<Vec<Lost>, ReadError>, StorageError> {
     let ranges = read_lost(disk, dir);
-    let is_gone = |lost: &Lost| lost.end <= has.start || lost.first >= has.end;
+    let is_gone = |lost: &Lost| lost.end <= has.start || lost.first.max(has.start) >= has.end;
     if ranges.as_ref().is_ok_and(|ranges| !ranges.iter().all(is_gone)) {
         return Ok(Ok(Vec::new()));
     }

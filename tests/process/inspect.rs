@@ -492,6 +492,52 @@ async fn repair_leaves_a_running_broker_and_what_is_sound_alone() {
     assert!(snapshot(&stored.setup.data.join("topics")) == before, "what is sound is left alone");
 }
 
+/// As when the process is killed after the claims were taken back and before any file was: the log
+/// is neither whole nor repaired, which is damage and can be repaired.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_repair_that_was_interrupted_can_be_done_again() {
+    let stored = Stored::new().await;
+    let segments = stored.segments();
+    flip(&segments[1], 5_000);
+    let dir = segments[0].parent().expect("a folder");
+    let harmed = snapshot(dir);
+    stored.found("repair", &["--yes"]);
+    for path in snapshot(dir).keys().filter(|path| path.to_string_lossy().contains(".torn")) {
+        fs::remove_file(path).expect("removed");
+    }
+    harmed.iter().for_each(|(path, content)| fs::write(path, content).expect("written"));
+    assert_eq!(stored.inspect("verify", &[]).status.code(), Some(FAILED));
+    let again = stored.found("repair", &["--yes"]);
+    assert_eq!((&again[0]["done"], &again[0]["offset"]), (&true.into(), &60.into()));
+    assert_eq!(stored.inspect("verify", &[]).status.code(), Some(OK));
+    let broker = stored.setup.start();
+    assert_eq!(read_all(&broker.client().await, TOPIC, 0, 0).await.len(), 60);
+    broker.stop();
+}
+
+/// What lies below the log start is served to nobody, so nothing that is served is given up for it
+/// unasked.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn damage_below_the_log_start_costs_no_record() {
+    let stored = Stored::new().await;
+    let broker = stored.setup.start();
+    let mut trim = rivvend();
+    trim.args(["topic", "trim", TOPIC, "-p", "0", "--to", "60", "--yes"]);
+    trim.args(["--server", &broker.native.to_string()]);
+    let output = trim.output().expect("it runs");
+    assert!(output.status.success(), "{}", stderr(&output));
+    broker.stop();
+    let segments = stored.segments();
+    let cut = segments.iter().find(|path| path.ends_with("00000000000000000048.log"));
+    flip(cut.expect("it holds the log start"), 100);
+    let harmed = snapshot(&stored.setup.data.join("topics"));
+    let output = stored.inspect("repair", &["--yes"]);
+    assert_eq!(output.status.code(), Some(FAILED), "{}", stderr(&output));
+    let said = stderr(&output);
+    assert!(said.contains("left alone") && said.contains("topic trim --to 96"), "{said}");
+    assert!(snapshot(&stored.setup.data.join("topics")) == harmed, "nothing was touched");
+}
+
 fn restore(data: &Path, harmed: &BTreeMap<PathBuf, Vec<u8>>, sound: &BTreeMap<PathBuf, Vec<u8>>) {
     for path in harmed.keys().filter(|path| !sound.contains_key(*path)) {
         fs::remove_file(path).expect("removed");
