@@ -88,10 +88,7 @@ pub(super) fn space(place: &Path, config: &Config) -> Finding {
 pub(super) fn syncs(place: &Path) -> Finding {
     let name = "sync latency";
     let path = place.join(format!(".doctor-{}", std::process::id()));
-    let timed = time_syncs(&path);
-    // It was not made, or is gone: either way nothing is left.
-    let _ = fs::remove_file(&path);
-    let mut times = match timed {
+    let mut times = match time_syncs(&path) {
         Ok(times) => times,
         Err(error) => {
             let detail = format!("{}: {error}", place.display());
@@ -122,6 +119,8 @@ pub(super) fn syncs(place: &Path) -> Finding {
 
 fn time_syncs(path: &Path) -> std::io::Result<Vec<Duration>> {
     let mut file = File::options().write(true).create_new(true).open(path)?;
+    // The descriptor is enough, and whatever ends this process leaves nothing behind.
+    fs::remove_file(path)?;
     let block = [0x5A; 4096];
     let (begun, mut times) = (Instant::now(), Vec::with_capacity(SYNCS_MAX));
     while times.is_empty() || (times.len() < SYNCS_MAX && begun.elapsed() < SYNC_TIME) {

@@ -29,6 +29,10 @@ pub(super) fn place(config: &Config, findings: &mut Vec<Finding>) -> (Option<Pat
         findings.push(Finding::ok(name, format!("{shown} is not there: the first start makes it")));
         return (above, false);
     }
+    if !directory.join("meta.yaml").exists() {
+        findings.push(Finding::ok(name, format!("{shown} holds nothing of ours yet")));
+        return (Some(directory.clone()), false);
+    }
     match DirectoryLock::shared(directory) {
         Ok(_lock) => {
             findings.push(Finding::ok(name, format!("{shown}, which nobody uses now")));
