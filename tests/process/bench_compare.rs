@@ -102,6 +102,19 @@ fn equal_builds_show_no_difference() {
     }
 }
 
+/// A broker that took nothing has no speed that could be compared, and must not pass for it.
+#[test]
+fn a_run_that_did_nothing_fails_where_a_slower_one_would() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let a = runs(directory.path(), "a", 3, 500.0, 1.0);
+    let mut idle = result(500.0, 3.0);
+    (idle["records_per_s"], idle["mb_per_s"]) = (json!(0.0), json!(0.0));
+    let idle = vec![saved(directory.path(), "idle.json", &idle)];
+    let output = compare(&a, &idle, "--fail-above 5");
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    assert!(said(&output).contains("records/s") && said(&output).contains("less than A"));
+}
+
 #[test]
 fn a_slowdown_of_a_tenth_is_said_and_can_fail() {
     let directory = tempfile::tempdir().expect("a directory");

@@ -66,6 +66,14 @@ pub(super) fn gather(side: &[Vec<Figure>], name: &str) -> Option<Vec<Sample>> {
     side.iter().map(find).collect()
 }
 
+/// Figures that every run of A has and some run of B lacks, as one that did nothing lacks its
+/// speed.
+pub(super) fn missing(a: &[Saved], b: &[Saved]) -> Vec<String> {
+    let (a, b): (Vec<_>, Vec<_>) = (a.iter().map(of).collect(), b.iter().map(of).collect());
+    let names = a.first().into_iter().flatten().map(|figure| figure.name.clone());
+    names.filter(|name| gather(&a, name).is_some() && gather(&b, name).is_none()).collect()
+}
+
 /// The figures of a run.
 pub(super) fn of_run(document: &Document) -> Vec<Figure> {
     let whole = document.whole_seconds();

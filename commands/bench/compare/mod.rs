@@ -141,6 +141,7 @@ pub(super) fn run(args: &CompareArgs) -> anyhow::Result<Exit> {
     all.into_iter().for_each(tell_doubts);
     let alternate = order(&mut a, &mut b);
     let figures = args.compare(&a, &b, alternate)?;
+    let missing = figures::missing(&a, &b);
     tell_what_is_missing(&figures, &a, &b, alternate);
     let worst = figures.iter().filter(|c| c.verdict == Verdict::Worse);
     let worst = worst.map(|c| c.loss_percent).fold(0.0, f64::max);
@@ -157,6 +158,10 @@ pub(super) fn run(args: &CompareArgs) -> anyhow::Result<Exit> {
     let (format, rows) = (args.output.output, &comparison.figures);
     printing::print(format, &comparison, rows, COLUMNS, |c| c.figure.clone())?;
     match args.fail_above {
+        Some(_) if !missing.is_empty() => {
+            eprintln!("B has nothing to compare for {}: it did less than A", missing.join(", "));
+            Ok(Exit::Failed)
+        }
         Some(limit) if worst > limit => {
             eprintln!("B is worse than A by {worst:.1} %, which is more than {limit} %");
             Ok(Exit::Failed)
