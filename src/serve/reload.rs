@@ -61,6 +61,12 @@ impl<'a> Reloader<'a> {
         let newer = (self.source.load)()?;
         let adopted =
             self.running.config().adopt(&newer).map_err(|problems| problems.to_string())?;
+        let view = node.view();
+        let settings = view.image().broker_config().iter();
+        let settings = settings.map(|(key, value)| (key.as_str(), value.as_str()));
+        adopted.config.check_with(settings).map_err(|problems| {
+            format!("{problems}\nwith what `rivvend config set` has set for the cluster")
+        })?;
         let policy = topic_policy(&adopted.config).map_err(|errors| {
             errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
         })?;

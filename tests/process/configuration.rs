@@ -381,6 +381,30 @@ async fn a_setting_of_the_cluster_holds_above_the_file_until_it_is_unset() {
 }
 
 /// Key, value and source of the only entry that a command printed as JSON.
+/// What the cluster was told and what the file says have to go together, whichever changes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_contradicts_what_the_cluster_was_told_is_not_taken_over() {
+    let files = Files::new();
+    let config = files.file("f.yaml", "topic:\n  max_message_bytes: 512KiB\n");
+    let setup = Setup { config: Some(config), ..Setup::new(files.path("data")) };
+    let broker = setup.start();
+    let server = broker.native.to_string();
+    let set = |key: &str, value: &str| run(&["config", "set", key, value, "--server", &server]);
+    assert!(set("storage.segment_bytes", "1MiB").status.success());
+    files.file("f.yaml", "topic:\n  max_message_bytes: 50MiB\n");
+    let reloaded = run(&["config", "reload", "--server", &server]);
+    assert_eq!(reloaded.status.code(), Some(78), "{}", stderr(&reloaded));
+    let said = stderr(&reloaded);
+    assert!(said.contains("max_message_bytes") && said.contains("config set"), "{said}");
+    let get = run(&["config", "get", "topic.max_message_bytes", "--server", &server]);
+    assert!(stdout(&get).contains("512KiB"), "{}", stdout(&get));
+    let other = set("topic.auto_create_topics", "false");
+    assert!(other.status.success(), "nothing is in its way: {}", stderr(&other));
+    let contradiction = set("topic.max_message_bytes", "50MiB");
+    assert_eq!(contradiction.status.code(), Some(2), "{}", stderr(&contradiction));
+    broker.stop();
+}
+
 fn one(output: &Output) -> (String, String, String) {
     assert!(output.status.success(), "{}", stderr(output));
     let entries: Vec<Value> = serde_json::from_slice(&output.stdout).expect("JSON");

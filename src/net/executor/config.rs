@@ -129,7 +129,13 @@ pub(super) async fn alter(
         names.push(named.listed());
         changes.push(change);
     }
+    let check = |settings: &BTreeMap<String, String>| {
+        let settings = settings.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        running.config().check_with(settings)
+    };
     let mut dynamic = node.view().image().broker_config().clone();
+    // What was wrong before shall not keep anybody from making it right.
+    let was_sound = check(&dynamic).is_ok();
     for change in &changes {
         match change {
             Change::Set { key, value } => _ = dynamic.insert(key.clone(), value.clone()),
@@ -137,9 +143,8 @@ pub(super) async fn alter(
             Change::Append { .. } | Change::Subtract { .. } => {}
         }
     }
-    if changes.iter().any(|change| matches!(change, Change::Set { .. })) {
-        let settings = dynamic.iter().map(|(key, value)| (key.as_str(), value.as_str()));
-        running.config().check_with(settings).map_err(|problems| invalid(problems.to_string()))?;
+    if was_sound {
+        check(&dynamic).map_err(|problems| invalid(problems.to_string()))?;
     }
     let command = Command::AlterBrokerConfig { changes };
     let reply = admin::change(node, command, request.validate_only).await?;
