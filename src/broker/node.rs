@@ -14,7 +14,7 @@ use super::stopping::Stopping;
 use crate::api::directory::Directory;
 use crate::api::{Context, Sticky, Writes};
 use crate::limits;
-use crate::log::OpenError;
+use crate::log::{OpenError, TailWindow};
 use crate::metadata::config::{BrokerDefaults, BrokerSettings};
 use crate::metadata::{self, Command, Image};
 use crate::partition::{AppendRefusal, PartitionHandle, Reply};
@@ -107,6 +107,7 @@ pub struct Node {
     topics: watch::Sender<Arc<TopicPolicy>>,
     partitions: Directory,
     shards: Arc<Shards>,
+    tail_window: Arc<TailWindow>,
     pool: Mutex<Option<Pool>>,
     space: DiskSpace,
     /// Producer ids that are reserved and not given out yet.
@@ -155,6 +156,7 @@ impl Node {
             topics: watch::Sender::new(Arc::new(options.topics.clone())),
             partitions: Directory::default(),
             shards,
+            tail_window: TailWindow::new(options.tail_window_bytes),
             pool: Mutex::new(Some(pool)),
             space,
             producer_ids: tokio::sync::Mutex::new((ProducerId(0), 0)),
@@ -371,8 +373,8 @@ impl Node {
         &self.options.telemetry
     }
 
-    pub(super) fn tail_window_bytes(&self) -> u64 {
-        self.options.tail_window_bytes
+    pub(super) fn tail_window(&self) -> &Arc<TailWindow> {
+        &self.tail_window
     }
 
     /// Lets go of the threads behind the owners of partitions.

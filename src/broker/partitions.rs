@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::housekeeping::KnownLogs;
 use super::node::{Node, StartError};
 use crate::api::directory::TopicPartitions;
-use crate::log::{Known, KnownFrontier, Log, LogConfig, OpenMode, Recovery};
+use crate::log::{Known, KnownFrontier, Log, LogConfig, OpenMode, Recovery, TailWindow};
 use crate::metadata::config::TopicSettings;
 use crate::metadata::{Image, Topic};
 use crate::partition::{Partition, PartitionHandle, Reply};
@@ -23,7 +23,7 @@ pub(super) fn topic_directory(data: &Path, topic: TopicId) -> PathBuf {
     data.join("topics").join(topic.to_string())
 }
 
-fn log_config(settings: &TopicSettings, tail_window_bytes: u64) -> LogConfig {
+fn log_config(settings: &TopicSettings, tail_window: &Arc<TailWindow>) -> LogConfig {
     let signed = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
     LogConfig {
         segment_bytes: settings.segment_bytes,
@@ -33,7 +33,7 @@ fn log_config(settings: &TopicSettings, tail_window_bytes: u64) -> LogConfig {
         retention_ms: settings.retention_ms.map(signed),
         retention_bytes: settings.retention_bytes,
         producer_expiry_ms: PRODUCER_EXPIRY_MS,
-        cached_tail_bytes: tail_window_bytes,
+        tail_window: Arc::clone(tail_window),
         ..LogConfig::default()
     }
 }
@@ -89,7 +89,7 @@ impl Node {
     ) -> Result<Arc<PartitionHandle>, StartError> {
         let id = TopicPartition { topic: topic.id, partition };
         let directory = topic_directory(self.data_dir(), topic.id).join(partition.to_string());
-        let config = log_config(settings, self.tail_window_bytes());
+        let config = log_config(settings, self.tail_window());
         let disk = Arc::clone(self.disk());
         let known = known.of(id);
         // A directory that is gone although something in it was durable is damage, not a new log.
@@ -177,7 +177,7 @@ impl Node {
     ) -> Result<Arc<TopicPartitions>, StartError> {
         let mut handles = present.map_or_else(Vec::new, |p| p.handles().to_vec());
         for handle in &handles {
-            let config = log_config(&settings, self.tail_window_bytes());
+            let config = log_config(&settings, self.tail_window());
             let command = Command::Configure(handle.id(), Box::new(config));
             self.shards().submit_waiting(handle.shard(), command);
         }

@@ -255,7 +255,7 @@ impl Log {
         let active = self.active.as_ref().expect("room was made");
         let (base, end) = (self.end.segment, self.end.bytes);
         let extent = Extent { segment: base, file: &active.file, at: end - bytes, end };
-        self.pending.cache.note(extent);
+        self.pending.cache.note(extent, &self.config.tail_window);
     }
 
     fn snapshot_if_due(&mut self) {

@@ -41,6 +41,7 @@ mod sync;
 #[cfg(test)]
 mod tests;
 mod upkeep;
+mod window;
 pub mod witness;
 mod words;
 
@@ -57,6 +58,7 @@ pub use sidecar::{Comparison, IndexEntry, SideFile, SideFileState, SideFiles, Ve
 pub use sums::Seals;
 pub use sync::{Poisoned, Settled, SyncDone, SyncJob};
 pub use upkeep::{UpkeepDone, UpkeepJob};
+pub use window::TailWindow;
 
 use self::append::Active;
 use self::clean::CleanLog;
@@ -90,9 +92,9 @@ pub struct LogConfig {
     pub producer_expiry_ms: i64,
     /// Whether compaction has left gaps between offsets, here or where the log came from.
     pub gaps: Gaps,
-    /// Bytes at the end of the log that stay in the page cache; what is synced and lies before them
-    /// is dropped from it.
-    pub cached_tail_bytes: u64,
+    /// What stays in the page cache of the ends of all logs of the directory; what is synced and
+    /// lies before that is dropped from it.
+    pub tail_window: Arc<TailWindow>,
 }
 
 impl Default for LogConfig {
@@ -107,7 +109,7 @@ impl Default for LogConfig {
             retention_bytes: None,
             producer_expiry_ms: DAY_MS,
             gaps: Gaps::Refused,
-            cached_tail_bytes: 512 << 20,
+            tail_window: TailWindow::new(512 << 20),
         }
     }
 }

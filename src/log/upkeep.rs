@@ -8,12 +8,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::sidecar::Flush;
+use super::window::{STEP_BYTES, Share, TailWindow};
 use super::{Log, LogId, producers};
 use crate::storage::{Disk, DiskFile};
 use crate::types::Offset;
 
-/// Page cache is given back in steps of at least this much.
-const DROP_BYTES: u64 = 8 << 20;
 /// Producer snapshots that are kept.
 const SNAPSHOTS_KEPT: usize = 2;
 
@@ -62,6 +61,10 @@ pub(super) struct Extent<'a> {
 pub(super) struct Cache {
     extents: VecDeque<Cached>,
     bytes: u64,
+    /// What it holds of the budget, once that is worth speaking of.
+    share: Option<Share>,
+    /// Whether anything was noted since the log was last found at rest.
+    is_busy: bool,
 }
 
 #[derive(Debug)]
@@ -73,8 +76,12 @@ struct Cached {
 }
 
 impl Cache {
-    pub(super) fn note(&mut self, extent: Extent<'_>) {
+    pub(super) fn note(&mut self, extent: Extent<'_>, window: &Arc<TailWindow>) {
+        self.is_busy = true;
         self.bytes += extent.end - extent.at;
+        if self.share.is_none() && self.bytes >= STEP_BYTES {
+            self.share = Some(Share::of(window));
+        }
         match self.extents.back_mut() {
             Some(last) if last.segment == extent.segment && last.end == extent.at => {
                 last.end = extent.end;
@@ -88,10 +95,18 @@ impl Cache {
         }
     }
 
+    /// Gives the share up when nothing came since this was last asked. What is cached is then left
+    /// to the system, which drops what nobody uses.
+    fn rest(&mut self) {
+        if !std::mem::take(&mut self.is_busy) {
+            *self = Cache::default();
+        }
+    }
+
     /// What lies further behind the end than `window`, when it is worth the calls.
     fn take_behind(&mut self, window: u64) -> Vec<Cached> {
         let mut taken = Vec::new();
-        if self.bytes < window.saturating_add(DROP_BYTES) {
+        if self.bytes < window.saturating_add(STEP_BYTES) {
             return taken;
         }
         while let Some(first) = self.extents.front_mut().filter(|_| self.bytes > window) {
@@ -155,7 +170,7 @@ impl Log {
         if self.pending.upkeep_in_flight || self.failure.is_some() {
             return None;
         }
-        let uncached = self.pending.cache.take_behind(self.config.cached_tail_bytes);
+        let uncached = self.pending.cache.take_behind(self.config.tail_window.share_bytes());
         if self.pending.due.is_empty() && uncached.is_empty() {
             return None;
         }
@@ -167,6 +182,11 @@ impl Log {
             chores: std::mem::take(&mut self.pending.due),
             uncached,
         })
+    }
+
+    /// To be called from time to time: a log that nobody appends to leaves the cache to others.
+    pub fn rest(&mut self) {
+        self.pending.cache.rest();
     }
 
     /// Takes note of the end of upkeep.

@@ -215,6 +215,7 @@ impl Partition {
     /// [`Partition::settle`], when no job is under way.
     pub fn request_retention(&mut self) {
         self.retention_due = !self.closing;
+        self.log.rest();
     }
 
     fn enforce_retention(&mut self, now: Now) {

@@ -1,7 +1,7 @@
 //! What a seed chooses before anything happens: sizes, rates and limits. Each run has some of the
 //! things that can happen and not others, since faults that always come together hide each other.
 
-use rivvend::log::LogConfig;
+use rivvend::log::{LogConfig, TailWindow};
 use rivvend::random::Random;
 use rivvend::types::Durability;
 
@@ -87,7 +87,7 @@ fn log_config(random: &mut Random, durability: Durability) -> LogConfig {
         durability,
         retention_ms: (!keeps && random.chance(1, 2)).then_some(2_000),
         retention_bytes: (!keeps && random.chance(1, 2)).then_some(1 << 14),
-        cached_tail_bytes: [0, 1 << 14, 1 << 20][random.below(3) as usize],
+        tail_window: TailWindow::new([0, 1 << 14, 1 << 20][random.below(3) as usize]),
         ..LogConfig::default()
     }
 }
