@@ -1,7 +1,7 @@
 //! `inspect frontier`: up to where each log is known to be durable, what is on the disk of it, and
 //! what its checkpoints say.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use clap::Args;
 use rivvend::log::epochs::{self, LeaderEpochs};
@@ -12,6 +12,7 @@ use rivvend::storage::Disk as _;
 use rivvend::storage::file::FileDisk;
 use serde::Serialize;
 
+use super::PlaceArgs;
 use super::directory::{DataDir, Floors, LogFiles, METADATA_DIR};
 use crate::failure::{Exit, Failure, Outcome};
 use crate::output::{Column, Listing, OutputArgs};
@@ -27,12 +28,8 @@ const SNAPSHOT_BYTES_MAX: usize = 64 << 20;
     Examples:\n  rivvend inspect frontier ./data\n  rivvend inspect frontier ./data orders -o json"
 )]
 pub(super) struct FrontierArgs {
-    /// The data directory
-    #[arg(value_name = "DIR")]
-    dir: PathBuf,
-    /// Only this topic or partition; name or id, or `metadata`
-    #[arg(value_name = "TOPIC[/PARTITION]")]
-    topic: Option<String>,
+    #[command(flatten)]
+    place: PlaceArgs,
     #[command(flatten)]
     output: OutputArgs,
 }
@@ -93,8 +90,8 @@ fn text<T: ToString>(value: Option<T>) -> String {
 }
 
 pub(super) fn run(args: &FrontierArgs) -> Outcome {
-    let dir = DataDir::open(&args.dir)?;
-    let logs = dir.select(args.topic.as_deref())?;
+    let dir = DataDir::open(&args.place.dir)?;
+    let logs = dir.select(args.place.topic.as_deref())?;
     let mut rows = Vec::new();
     for log in logs {
         let floors = if log.is_metadata() { &dir.metadata_floors } else { &dir.floors };

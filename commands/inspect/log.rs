@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::check::{self, LogCheck, SegmentCheck, Spot, Until, check_log};
 use super::directory::{DataDir, LogFiles, SegmentFile};
-use super::time_column;
+use super::{PlaceArgs, time_column};
 use crate::failure::Outcome;
 use crate::output::{Column, Listing, OutputArgs, human_size};
 use crate::progress::{Progress, Unit};
@@ -25,12 +25,8 @@ use crate::progress::{Progress, Unit};
     rivvend inspect log ./data orders -o json"
 )]
 pub(super) struct LogArgs {
-    /// The data directory
-    #[arg(value_name = "DIR")]
-    dir: PathBuf,
-    /// Only this topic or partition; name or id, or `metadata`
-    #[arg(value_name = "TOPIC[/PARTITION]")]
-    topic: Option<String>,
+    #[command(flatten)]
+    place: PlaceArgs,
     #[command(flatten)]
     output: OutputArgs,
 }
@@ -123,8 +119,8 @@ fn topic_column(segment: &Segment) -> String {
 }
 
 pub(super) fn run(args: &LogArgs) -> Outcome {
-    let dir = DataDir::open(&args.dir)?;
-    let logs = dir.select(args.topic.as_deref())?;
+    let dir = DataDir::open(&args.place.dir)?;
+    let logs = dir.select(args.place.topic.as_deref())?;
     let total = logs.iter().flat_map(|log| &log.segments).map(|s| s.len).sum();
     let bar = Progress::new(Unit::Bytes, Some(total));
     let (mut checks, mut items) = (Vec::new(), Vec::new());

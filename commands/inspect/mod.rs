@@ -11,9 +11,22 @@ mod repair;
 mod verify;
 mod walk;
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand};
 
 use crate::failure::Outcome;
+
+/// What the verbs that look at many logs look at.
+#[derive(Args, Clone, Debug)]
+struct PlaceArgs {
+    /// The data directory
+    #[arg(value_name = "DIR")]
+    dir: PathBuf,
+    /// Only this topic or partition; name or id, or `metadata`
+    #[arg(value_name = "TOPIC[/PARTITION]")]
+    topic: Option<String>,
+}
 
 /// Look into a data directory without a broker; only `repair` changes it
 #[derive(Args, Clone, Debug)]

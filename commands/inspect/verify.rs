@@ -1,11 +1,10 @@
 //! `inspect verify`: reads every batch of every partition and says whether all that was durable is
 //! sound.
 
-use std::path::PathBuf;
-
 use clap::Args;
 use serde::Serialize;
 
+use super::PlaceArgs;
 use super::check::{self, LogCheck, Spot, Until, check_log};
 use super::directory::{DataDir, LogFiles};
 use crate::failure::Outcome;
@@ -20,12 +19,8 @@ use crate::progress::{Progress, Unit};
     Examples:\n  rivvend inspect verify ./data\n  rivvend inspect verify ./data orders/0 -o json"
 )]
 pub(super) struct VerifyArgs {
-    /// The data directory
-    #[arg(value_name = "DIR")]
-    dir: PathBuf,
-    /// Only this topic or partition; name or id, or `metadata`
-    #[arg(value_name = "TOPIC[/PARTITION]")]
-    topic: Option<String>,
+    #[command(flatten)]
+    place: PlaceArgs,
     #[command(flatten)]
     output: OutputArgs,
 }
@@ -72,8 +67,8 @@ const COLUMNS: &[Column<Verified>] = &[
 ];
 
 pub(super) fn run(args: &VerifyArgs) -> Outcome {
-    let dir = DataDir::open(&args.dir)?;
-    let logs = dir.select(args.topic.as_deref())?;
+    let dir = DataDir::open(&args.place.dir)?;
+    let logs = dir.select(args.place.topic.as_deref())?;
     let total = logs.iter().flat_map(|log| &log.segments).map(|s| s.len).sum();
     let bar = Progress::new(Unit::Bytes, Some(total));
     let mut checks = Vec::new();
