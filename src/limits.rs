@@ -136,6 +136,16 @@ pub const HTTP_HEAD_BYTES_MAX: usize = 64 * KIB;
 pub const HTTP_BODY_BYTES_MAX: usize = 16 * MIB;
 /// Topics that have series of their own among the metrics; the others share one.
 pub const TOPIC_SERIES_MAX: usize = 2_000;
+/// Longest text in a Kafka message, as the 16-bit length of older versions has it.
+pub const KAFKA_TEXT_BYTES_MAX: usize = i16::MAX as usize;
+/// Most tagged fields behind one structure of a Kafka message.
+pub const KAFKA_TAGS_MAX: u32 = 64;
+/// Bytes that the tagged fields of a Kafka header may take.
+pub const KAFKA_HEADER_TAG_BYTES_MAX: usize = KIB;
+/// Memory that the arrays of a Kafka message may take for each of its bytes,
+pub const KAFKA_DECODE_FACTOR: usize = 16;
+/// and beyond that for the whole message.
+pub const KAFKA_DECODE_SLACK_BYTES: usize = 64 * KIB;
 
 /// Deleted topics that may wait for their files to go; past it nothing more is deleted until some
 /// are gone.

@@ -91,8 +91,9 @@ impl Sequence {
     }
 }
 
-/// Identifies a topic for ever; a deleted and re-created topic gets a new one.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// Identifies a topic for ever; a deleted and re-created topic gets a new one. The default, all
+/// zeros, is no topic's.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct TopicId(pub uuid::Uuid);
 
 impl TopicId {
