@@ -15,6 +15,7 @@
 //! * [`storage`]: the seam to disks
 //! * [`log`]: one partition's durable log
 //! * [`machine`], [`metadata`]: state as a fold over records; the cluster's topics and nodes
+//! * [`coordinator`]: consumer groups and their offsets
 //! * [`quorum`]: agreement on the metadata
 //! * [`protocol`]: wire codecs
 //! * [`telemetry`]: numbers and the log
@@ -36,6 +37,7 @@ pub mod api;
 pub mod broker;
 pub mod client;
 pub mod config;
+pub mod coordinator;
 pub mod http;
 pub mod limits;
 pub mod log;

@@ -147,6 +147,31 @@ pub const KAFKA_DECODE_FACTOR: usize = 16;
 /// and beyond that for the whole message.
 pub const KAFKA_DECODE_SLACK_BYTES: usize = 64 * KIB;
 
+/// Longest name of a consumer group.
+pub const GROUP_ID_BYTES_MAX: usize = 1_024;
+/// Longest id of a member, of an instance, of a protocol, and whatever else names a client there.
+pub const GROUP_NAME_BYTES_MAX: usize = 4 * KIB;
+/// Protocols a member may offer.
+pub const GROUP_PROTOCOLS_MAX: usize = 32;
+/// What one member may tell its assignor.
+pub const GROUP_MEMBER_BYTES_MAX: usize = MIB;
+/// What the leader may assign to all members together.
+pub const GROUP_ASSIGNMENT_BYTES_MAX: usize = 8 * MIB;
+/// What all members of a group may tell their assignor and be assigned, as one record holds it.
+pub const GROUP_BYTES_MAX: usize = 16 * MIB;
+/// Milliseconds that a new member may wait for its first generation, as in Kafka.
+pub const GROUP_NEW_MEMBER_MS_MAX: u64 = 300_000;
+/// Largest group that an operator may allow.
+pub const GROUP_MEMBERS_MAX: usize = 10_000;
+/// Causes of rebalances that are remembered of each group.
+pub const GROUP_REBALANCES_KEPT: usize = 32;
+/// Characters of a client's reason that are kept.
+pub const GROUP_REASON_CHARS_MAX: usize = 255;
+/// Offsets one group may have committed.
+pub const GROUP_OFFSETS_MAX: usize = 200_000;
+/// Groups that one partition of `__consumer_offsets` keeps.
+pub const GROUPS_PER_PARTITION_MAX: usize = 50_000;
+
 /// Deleted topics that may wait for their files to go; past it nothing more is deleted until some
 /// are gone.
 pub const DELETED_TOPICS_MAX: usize = 100_000;
@@ -176,6 +201,7 @@ const _: () = assert!(FRAME_HEADER_BYTES_MAX < FRAME_BYTES_MAX);
 const _: () = assert!(FRAME_BYTES_PRE_AUTH_MAX <= FRAME_BYTES_MAX);
 const _: () = assert!(PARTITION_PENDING_BYTES_MAX >= FRAME_BYTES_MAX);
 const _: () = assert!(NODE_PENDING_BYTES_MAX >= PARTITION_PENDING_BYTES_MAX);
+const _: () = assert!(GROUP_BYTES_MAX + GROUP_ASSIGNMENT_BYTES_MAX < BATCH_BYTES_MAX);
 const _: () = assert!(SHARD_DRAIN_MAX < MAILBOX_COMMANDS_MAX);
 const _: () = assert!(DECOMPRESSED_BYTES_FLOOR >= BATCH_BYTES_DEFAULT);
 const _: () = assert!(DECOMPRESSED_FACTOR * BATCH_BYTES_MAX <= NODE_EXPANSION_BYTES_MAX);

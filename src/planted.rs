@@ -42,11 +42,17 @@ pub enum Bug {
     AllocateDeclared,
     /// A batch may expand as far as it likes.
     DecompressWithoutCap,
+    /// A partition goes to its next owner while the last one still holds it.
+    AssignHeld,
+    /// A commit is taken from a member of any generation.
+    CommitAnyGeneration,
+    /// Offsets expire while their group has members.
+    ExpireActiveOffsets,
 }
 
 impl Bug {
     /// Every one.
-    pub const ALL: [Bug; 18] = [
+    pub const ALL: [Bug; 21] = [
         Bug::AckBeforeSync,
         Bug::SkipDirectorySync,
         Bug::SkipSealedSync,
@@ -65,6 +71,9 @@ impl Bug {
         Bug::IgnoreExpectedOffset,
         Bug::AllocateDeclared,
         Bug::DecompressWithoutCap,
+        Bug::AssignHeld,
+        Bug::CommitAnyGeneration,
+        Bug::ExpireActiveOffsets,
     ];
 }
 

@@ -20,7 +20,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("partition", &["log", "record", "storage"]),
     ("machine", &["record"]),
     ("metadata", &["machine", "record"]),
-    ("shard", &["partition", "log", "machine", "metadata", "record", "storage"]),
+    ("coordinator", &["metadata", "machine", "record"]),
+    ("shard", &["partition", "log", "machine", "metadata", "coordinator", "record", "storage"]),
     ("quorum", &["log", "storage", "metadata", "machine", "record"]),
     ("protocol", &["record"]),
     ("config", &[]),
@@ -172,6 +173,7 @@ fn locks_in_the_engine_are_the_listed_ones() {
         "src/log",
         "src/partition",
         "src/metadata",
+        "src/coordinator",
         "src/shard",
         "src/machine",
     ];
