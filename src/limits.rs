@@ -8,6 +8,8 @@ pub const FRAME_BYTES_MAX: usize = 100 * MIB;
 pub const FRAME_BYTES_PRE_AUTH_MAX: usize = 64 * KIB;
 /// Largest protobuf header inside a frame; the payload is bounded by the frame itself.
 pub const FRAME_HEADER_BYTES_MAX: usize = MIB;
+/// Largest request of Kafka's protocol that is not one of a producer.
+pub const KAFKA_REQUEST_BYTES_MAX: usize = 16 * MIB;
 /// Largest record batch, whatever `topic.max_message_bytes` says.
 pub const BATCH_BYTES_MAX: usize = 64 * MIB;
 /// Default of `topic.max_message_bytes`, as in Kafka: one MiB and its batch overhead.
@@ -78,6 +80,8 @@ pub const FLUSHERS: usize = 8;
 
 /// Most partitions one produce or fetch request may name.
 pub const REQUEST_PARTITIONS_MAX: usize = 10_000;
+/// Partitions that all fetch sessions of Kafka's clients remember together.
+pub const FETCH_SESSION_PARTITIONS_MAX: usize = 1_000_000;
 /// Longest a fetch may wait for data, in milliseconds.
 pub const FETCH_WAIT_MS_MAX: u32 = 300_000;
 /// Most bytes one fetch returns.

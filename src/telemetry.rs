@@ -232,8 +232,6 @@ labels! {
         Tls = "tls",
         /// The first bytes are HTTP on a port that does not speak it.
         Http = "http",
-        /// The first bytes are Kafka's, which is not served.
-        Kafka = "kafka",
         /// The version is not spoken here.
         UnsupportedVersion = "unsupported_version",
         /// A peer from another machine while authentication is off.

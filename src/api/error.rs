@@ -6,7 +6,7 @@ use crate::partition::AppendRefusal;
 use crate::protocol::error::ErrorCode;
 use crate::protocol::native::message::{Error, ErrorDetails};
 use crate::record::BatchError;
-use crate::types::PartitionId;
+use crate::types::{PartitionId, TopicId};
 
 /// What a client learns of a batch that broke a rule.
 #[must_use]
@@ -104,6 +104,13 @@ pub fn offline(topic: &str, partition: PartitionId, reason: &str) -> Error {
 pub fn unknown_topic(name: &str) -> Error {
     let message = format!("there is no topic {name:?}");
     Error::new(ErrorCode::UnknownTopicOrPartition, message)
+}
+
+/// No topic with this id.
+#[must_use]
+pub fn unknown_topic_id(id: TopicId) -> Error {
+    let message = format!("there is no topic with the id {id}; it may have been deleted");
+    Error::new(ErrorCode::UnknownTopicId, message)
 }
 
 /// The topic has fewer partitions.

@@ -14,8 +14,8 @@ use crate::types::{Offset, PartitionId};
 /// A place in a partition that somebody reads from.
 #[derive(Clone, Debug)]
 pub struct Cursor {
-    /// As the client named it.
-    pub topic: String,
+    /// The topic, for explanations.
+    pub topic: Arc<str>,
     /// The topic, for its counters.
     pub partitions: Arc<TopicPartitions>,
     /// The partition.
@@ -27,13 +27,29 @@ pub struct Cursor {
 }
 
 /// One partition of a request: where to read, or why not.
-pub type Target = Result<Cursor, FetchPartitionResult>;
+pub type Target = Result<Cursor, Error>;
+
+/// A partition as the client named it.
+#[derive(Clone, Debug)]
+pub struct Name {
+    topic: String,
+    partition: i32,
+}
 
 /// What to do for a fetch request.
 #[derive(Debug)]
 pub struct Plan {
     /// The partitions, in the order of the request.
     pub targets: Vec<Target>,
+    /// What the client calls them.
+    pub names: Vec<Name>,
+    /// When to answer, and with how much.
+    pub bounds: Bounds,
+}
+
+/// When a fetch is answered, and with how much.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
     /// How far the reader may see.
     pub reader: Reader,
     /// Bound of the whole answer.
@@ -47,12 +63,27 @@ pub struct Plan {
 /// What one look at the views found.
 #[derive(Debug, Default)]
 pub struct Found {
-    /// For each partition of the request its part of the answer, and the bytes if there are any.
-    entries: Vec<(FetchPartitionResult, Option<ReadRange>)>,
+    /// For each partition of the request what is known of it.
+    pub reads: Vec<Read>,
     /// Size of the payload.
     pub bytes: usize,
     /// Whether a partition has an error to tell, so that waiting would only hide it.
     pub failed: bool,
+}
+
+/// What was found in one partition. Offsets are -1 where nothing is known.
+#[derive(Debug)]
+pub struct Read {
+    /// Why nothing was read.
+    pub error: Option<Error>,
+    /// Offset of the first record that can be read.
+    pub log_start_offset: i64,
+    /// Where what is committed ends.
+    pub high_watermark: i64,
+    /// Where what is committed and of no open transaction ends.
+    pub last_stable_offset: i64,
+    /// The bytes, if there are any.
+    pub range: Option<ReadRange>,
 }
 
 /// Decides what a fetch request means. Bounds beyond the server's are cut to them.
@@ -60,15 +91,15 @@ pub struct Found {
 /// # Errors
 /// When the request as a whole makes no sense.
 pub fn plan(request: Fetch, context: &Context<'_>) -> Result<Plan, Error> {
-    let targets = targets(request.partitions, context)?;
+    let (names, targets) = targets(request.partitions, context)?;
     let bytes_max = clamp(request.max_bytes);
-    Ok(Plan {
-        targets,
+    let bounds = Bounds {
         reader: reader(request.read_committed),
         bytes_max,
         bytes_min: (request.min_bytes as usize).min(bytes_max),
         wait_ms: request.max_wait_ms.min(limits::FETCH_WAIT_MS_MAX),
-    })
+    };
+    Ok(Plan { targets, names, bounds })
 }
 
 /// How far somebody with this isolation level may see.
@@ -84,44 +115,62 @@ pub fn reader(read_committed: bool) -> Reader {
 pub fn targets(
     partitions: Vec<FetchPartition>,
     context: &Context<'_>,
-) -> Result<Vec<Target>, Error> {
-    if partitions.len() > limits::REQUEST_PARTITIONS_MAX {
-        let message = format!(
-            "a request may name {} partitions, this one names {}",
-            limits::REQUEST_PARTITIONS_MAX,
-            partitions.len()
-        );
-        return Err(Error::new(ErrorCode::InvalidRequest, message));
+) -> Result<(Vec<Name>, Vec<Target>), Error> {
+    check_count(partitions.len())?;
+    let named = partitions.into_iter().map(|entry| {
+        let target = target(&entry, context);
+        (Name { topic: entry.topic, partition: entry.partition }, target)
+    });
+    Ok(named.unzip())
+}
+
+/// Refuses requests that name too many partitions.
+///
+/// # Errors
+/// When this is one.
+pub fn check_count(partitions: usize) -> Result<(), Error> {
+    let limit = limits::REQUEST_PARTITIONS_MAX;
+    if partitions <= limit {
+        return Ok(());
     }
-    Ok(partitions.into_iter().map(|entry| target(entry, context)).collect())
+    let message = format!("a request may name {limit} partitions, this one names {partitions}");
+    Err(Error::new(ErrorCode::InvalidRequest, message))
 }
 
 /// Reads what the views hold for the cursors at this moment.
 #[must_use]
 pub fn look(targets: &[Target], reader: Reader, bytes_max: usize) -> Found {
-    let mut found = Found::default();
+    let mut found = Found { reads: Vec::with_capacity(targets.len()), ..Found::default() };
     for target in targets {
-        let entry = match target {
+        let read = match target {
             Ok(cursor) => found.read(cursor, reader, bytes_max),
-            Err(refused) => (refused.clone(), None),
+            Err(error) => Read::failed(error.clone()),
         };
-        found.failed |= entry.0.error.is_some();
-        found.bytes += entry.1.as_ref().map_or(0, bytes_of);
-        found.entries.push(entry);
+        found.failed |= read.error.is_some();
+        found.bytes += read.range.as_ref().map_or(0, bytes_of);
+        found.reads.push(read);
     }
     found
 }
 
-impl Found {
-    /// The partitions and what was read from each, in the order of the request.
-    pub fn entries(&self) -> impl Iterator<Item = (&FetchPartitionResult, Option<&ReadRange>)> {
-        self.entries.iter().map(|(result, range)| (result, range.as_ref()))
+impl Read {
+    /// Nothing is known but why.
+    fn failed(error: Error) -> Read {
+        Read {
+            error: Some(error),
+            log_start_offset: -1,
+            high_watermark: -1,
+            last_stable_offset: -1,
+            range: None,
+        }
     }
+}
 
+impl Found {
     /// Counts what is sent, once it is decided that it is.
     pub fn count(&self, targets: &[Target]) {
-        for (target, (_, range)) in targets.iter().zip(&self.entries) {
-            if let (Ok(cursor), Some(range)) = (target, range) {
+        for (target, read) in targets.iter().zip(&self.reads) {
+            if let (Ok(cursor), Some(range)) = (target, &read.range) {
                 let records = range.next_offset.0 - cursor.offset.0;
                 let metrics = cursor.partitions.metrics();
                 metrics.messages_sent.add(u64::try_from(records).unwrap_or(0));
@@ -132,42 +181,43 @@ impl Found {
 
     /// The answer's header and the ranges of its payload.
     #[must_use]
-    pub fn into_parts(self) -> (Vec<FetchPartitionResult>, Vec<ReadRange>) {
-        let (results, ranges): (Vec<_>, Vec<_>) = self.entries.into_iter().unzip();
+    pub fn into_parts(self, names: &[Name]) -> (Vec<FetchPartitionResult>, Vec<ReadRange>) {
+        let parts = names.iter().zip(self.reads).map(|(name, read)| {
+            let result = FetchPartitionResult {
+                error: read.error,
+                topic: name.topic.clone(),
+                partition: name.partition,
+                data_bytes: read.range.as_ref().map_or(0, |range| bytes_of(range) as u32),
+                log_start_offset: read.log_start_offset,
+                high_watermark: read.high_watermark,
+                last_stable_offset: read.last_stable_offset,
+            };
+            (result, read.range)
+        });
+        let (results, ranges): (Vec<_>, Vec<_>) = parts.unzip();
         (results, ranges.into_iter().flatten().collect())
     }
 
-    fn read(
-        &self,
-        cursor: &Cursor,
-        reader: Reader,
-        bytes_max: usize,
-    ) -> (FetchPartitionResult, Option<ReadRange>) {
+    fn read(&self, cursor: &Cursor, reader: Reader, bytes_max: usize) -> Read {
         let view = cursor.handle.view();
-        let mut result = FetchPartitionResult {
+        let result = Read {
             error: None,
-            topic: cursor.topic.clone(),
-            partition: cursor.handle.id().partition.0,
-            data_bytes: 0,
             log_start_offset: view.start().0,
             high_watermark: view.high_watermark.offset.0,
             last_stable_offset: view.last_stable.offset.0,
+            range: None,
         };
         // The first batch of an answer is always whole, later ones only as far as they fit.
         let room = bytes_max.saturating_sub(self.bytes);
         if room == 0 && self.bytes > 0 {
-            return (result, None);
+            return result;
         }
         match read(&view, cursor, reader, room) {
             Ok(Some(range)) if self.bytes == 0 || bytes_of(&range) <= room => {
-                result.data_bytes = bytes_of(&range) as u32;
-                (result, Some(range))
+                Read { range: Some(range), ..result }
             }
-            Ok(_) => (result, None),
-            Err(error) => {
-                result.error = Some(error);
-                (result, None)
-            }
+            Ok(_) => result,
+            Err(error) => Read { error: Some(error), ..result },
         }
     }
 }
@@ -197,29 +247,24 @@ fn bytes_of(range: &ReadRange) -> usize {
     range.len() as usize
 }
 
-fn target(entry: FetchPartition, context: &Context<'_>) -> Target {
-    let found = context.find(&entry.topic).and_then(|found| {
-        let handle = Arc::clone(found.partition(PartitionId(entry.partition))?);
-        Ok((handle, found.partitions))
-    });
-    match found {
-        Ok((handle, partitions)) => Ok(Cursor {
-            topic: entry.topic,
-            partitions,
-            handle,
-            offset: Offset(entry.offset),
-            bytes_max: clamp(entry.max_bytes),
-        }),
-        Err(error) => Err(FetchPartitionResult {
-            error: Some(error),
-            topic: entry.topic,
-            partition: entry.partition,
-            data_bytes: 0,
-            log_start_offset: -1,
-            high_watermark: -1,
-            last_stable_offset: -1,
-        }),
-    }
+fn target(entry: &FetchPartition, context: &Context<'_>) -> Target {
+    let found = context.find(&entry.topic)?;
+    cursor(&found, entry.partition, Offset(entry.offset), clamp(entry.max_bytes))
+}
+
+/// A place in a partition of this topic.
+///
+/// # Errors
+/// When it has no such partition.
+pub fn cursor(found: &super::Found, partition: i32, offset: Offset, bytes_max: usize) -> Target {
+    let handle = Arc::clone(found.partition(PartitionId(partition))?);
+    Ok(Cursor {
+        topic: Arc::clone(&found.topic.name),
+        partitions: Arc::clone(&found.partitions),
+        handle,
+        offset,
+        bytes_max,
+    })
 }
 
 /// Zero means "as much as the server gives".
@@ -259,11 +304,12 @@ mod tests {
         };
         for bytes in [u32::MAX, i32::MAX as u32, 1 << 31] {
             let plan = plan(fetch(bytes), &context).expect("cut, not refused");
+            let plan = plan.bounds;
             assert_eq!(plan.bytes_max, limits::FETCH_BYTES_MAX);
             assert_eq!(plan.bytes_min, plan.bytes_max, "or it would wait for what never comes");
             assert_eq!(plan.wait_ms, 300_000, "five minutes");
         }
-        let plan = plan(fetch(0), &context).expect("as much as there may be");
+        let plan = plan(fetch(0), &context).expect("as much as there may be").bounds;
         assert_eq!((plan.bytes_max, plan.bytes_min), (limits::FETCH_BYTES_MAX, 0));
     }
 }

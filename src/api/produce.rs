@@ -14,7 +14,7 @@ use crate::protocol::native::message::{
     Error, Produce, ProducePartition, ProducePartitionResult, ProduceResult,
 };
 use crate::record::{BatchBuilder, CheckRules, CheckedBatch, Compression, Timestamps};
-use crate::types::{Millis, PartitionId};
+use crate::types::{Millis, Offset, PartitionId};
 
 /// The outcome of one append, when it comes.
 pub type Outcome = crate::partition::Answer<Result<Appended, AppendRefusal>>;
@@ -28,8 +28,25 @@ pub struct Ask {
     pub append: Append,
     /// Where its outcome arrives.
     pub outcome: Outcome,
-    /// What it answers.
-    pub label: Label,
+    /// Where it is counted once it is done.
+    pub counted: Counted,
+}
+
+/// Where an append is counted, and how many bytes it is.
+#[derive(Clone, Debug)]
+pub struct Counted {
+    partitions: Arc<TopicPartitions>,
+    bytes: usize,
+}
+
+impl Counted {
+    /// Counts what was appended.
+    pub fn count(&self, appended: &Appended) {
+        let records = appended.next_offset.0 - appended.base_offset.0;
+        let metrics = self.partitions.metrics();
+        metrics.messages_received.add(u64::try_from(records).unwrap_or(0));
+        metrics.bytes_received.add(self.bytes as u64);
+    }
 }
 
 /// Which part of a request an answer belongs to.
@@ -38,15 +55,13 @@ pub struct Label {
     request_index: u32,
     topic: String,
     partition: i32,
-    /// Where it is counted, and how many bytes it is.
-    counted: Option<(Arc<TopicPartitions>, usize)>,
 }
 
 /// What to do for a produce request.
 #[derive(Debug, Default)]
 pub struct Plan {
     /// Appends, in the order in which the client sent them.
-    pub asks: Vec<Ask>,
+    pub asks: Vec<(Label, Ask)>,
     /// Entries that are refused already.
     pub refused: Vec<ProducePartitionResult>,
     /// Whether the client wants no answer.
@@ -58,10 +73,7 @@ pub struct Plan {
 /// # Errors
 /// When the request as a whole makes no sense.
 pub fn plan(request: Produce, mut payload: Bytes, context: &Context<'_>) -> Result<Plan, Error> {
-    if !(-1..=1).contains(&request.acks) {
-        let message = format!("acks is {}; it may be -1 (all), 1 or 0", request.acks);
-        return Err(Error::new(ErrorCode::InvalidRequiredAcks, message));
-    }
+    check_acks(request.acks)?;
     let declared: u64 = request.partitions.iter().map(|p| u64::from(p.data_bytes)).sum();
     if declared != payload.len() as u64 {
         let message = format!(
@@ -85,7 +97,6 @@ pub fn plan(request: Produce, mut payload: Bytes, context: &Context<'_>) -> Resu
             request_index: index as u32,
             topic: entry.topic.clone(),
             partition: entry.partition,
-            counted: None,
         };
         match plan_entry(&entry, data, &label, context) {
             Ok(asks) => plan.asks.extend(asks),
@@ -99,10 +110,7 @@ pub fn plan(request: Produce, mut payload: Bytes, context: &Context<'_>) -> Resu
 #[must_use]
 pub fn answer(label: Label, outcome: Result<Appended, AppendRefusal>) -> ProducePartitionResult {
     match outcome {
-        Ok(appended) => {
-            label.count(&appended);
-            label.done(&appended)
-        }
+        Ok(appended) => label.done(&appended),
         Err(refusal) => {
             let error = error::of_append(&refusal, &label.topic, label.partition);
             refused(label, error)
@@ -111,13 +119,6 @@ pub fn answer(label: Label, outcome: Result<Appended, AppendRefusal>) -> Produce
 }
 
 impl Label {
-    fn count(&self, appended: &Appended) {
-        let Some((partitions, bytes)) = &self.counted else { return };
-        let records = appended.next_offset.0 - appended.base_offset.0;
-        partitions.metrics().messages_received.add(u64::try_from(records).unwrap_or(0));
-        partitions.metrics().bytes_received.add(*bytes as u64);
-    }
-
     fn done(self, appended: &Appended) -> ProducePartitionResult {
         ProducePartitionResult {
             error: None,
@@ -164,34 +165,68 @@ fn plan_entry(
     data: Bytes,
     label: &Label,
     context: &Context<'_>,
-) -> Result<Vec<Ask>, Error> {
-    context.accept_writes()?;
-    let found = context.find(&entry.topic)?;
-    if found.topic.internal {
-        let message = format!("{} is the broker's own topic", entry.topic);
-        return Err(Error::new(ErrorCode::InvalidTopic, message));
-    }
+) -> Result<Vec<(Label, Ask)>, Error> {
+    let found = accept(context.find(&entry.topic)?, context)?;
     if entry.partition == -1 {
         return plan_records(entry, &data, label, &found, context);
     }
-    let handle = found.partition(PartitionId(entry.partition))?;
-    let batches = check(data, &found, context)?;
-    let handle = Arc::clone(handle);
-    Ok(vec![ask(&found, handle, batches, entry.expected_offset, label.clone())])
+    let partition = PartitionId(entry.partition);
+    let expected_offset = entry.expected_offset.map(Offset);
+    let ask = plan_batches(&found, partition, data, expected_offset, context)?;
+    Ok(vec![(label.clone(), ask)])
+}
+
+/// Refuses acknowledgements that do not exist.
+///
+/// # Errors
+/// When `acks` is none of those that do.
+pub fn check_acks(acks: i32) -> Result<(), Error> {
+    if (-1..=1).contains(&acks) {
+        return Ok(());
+    }
+    let message = format!("acks is {acks}; it may be -1 (all), 1 or 0");
+    Err(Error::new(ErrorCode::InvalidRequiredAcks, message))
+}
+
+/// Lets a topic through that clients may write to at the moment.
+///
+/// # Errors
+/// When nothing is written now, or the topic is not for clients.
+pub fn accept(found: Found, context: &Context<'_>) -> Result<Found, Error> {
+    context.accept_writes()?;
+    if found.topic.internal {
+        let message = format!("{} is the broker's own topic", found.topic.name);
+        return Err(Error::new(ErrorCode::InvalidTopic, message));
+    }
+    Ok(found)
+}
+
+/// Checks batches and makes one append of them.
+///
+/// # Errors
+/// When there is no such partition or a batch breaks a rule.
+pub fn plan_batches(
+    found: &Found,
+    partition: PartitionId,
+    data: Bytes,
+    expected_offset: Option<Offset>,
+    context: &Context<'_>,
+) -> Result<Ask, Error> {
+    let handle = Arc::clone(found.partition(partition)?);
+    let batches = check(data, found, context)?;
+    Ok(ask(found, handle, batches, expected_offset))
 }
 
 fn ask(
     found: &Found,
     handle: Arc<PartitionHandle>,
     batches: Vec<CheckedBatch>,
-    expected_offset: Option<i64>,
-    label: Label,
+    expected_offset: Option<Offset>,
 ) -> Ask {
     let bytes = batches.iter().map(|batch| batch.bytes().len()).sum();
-    let label = Label { counted: Some((Arc::clone(&found.partitions), bytes)), ..label };
+    let counted = Counted { partitions: Arc::clone(&found.partitions), bytes };
     let (reply, outcome) = AppendReply::channel();
-    let expected_offset = expected_offset.map(crate::types::Offset);
-    Ask { handle, append: Append { batches, expected_offset, reply }, outcome, label }
+    Ask { handle, append: Append { batches, expected_offset, reply }, outcome, counted }
 }
 
 /// Work in proportion to the bytes happens here, before any ownership is taken.
@@ -238,7 +273,7 @@ fn plan_records(
     label: &Label,
     found: &Found,
     context: &Context<'_>,
-) -> Result<Vec<Ask>, Error> {
+) -> Result<Vec<(Label, Ask)>, Error> {
     if entry.expected_offset.is_some() {
         let message = "an expected offset needs a partition: name one";
         return Err(Error::new(ErrorCode::InvalidRequest, message));
@@ -276,7 +311,7 @@ fn plan_records(
         // Batches made here keep the same rules as those that clients make.
         let batches = check(builder.build().bytes().clone(), found, context)?;
         let label = Label { partition: partition.0, ..label.clone() };
-        asks.push(ask(found, handle, batches, None, label));
+        asks.push((label, ask(found, handle, batches, None)));
     }
     Ok(asks)
 }

@@ -286,6 +286,13 @@ impl Node {
         }
     }
 
+    /// Bytes of the file system that the data are on, and how many of them were free when it was
+    /// last looked.
+    #[must_use]
+    pub fn space_bytes(&self) -> (u64, u64) {
+        (self.space.total_bytes(), self.space.free_bytes())
+    }
+
     /// Whether the node is stopping.
     #[must_use]
     pub fn is_stopping(&self) -> bool {

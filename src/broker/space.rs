@@ -23,6 +23,7 @@ pub(super) struct DiskSpace {
     low_water_bytes: Option<u64>,
     may_write: bool,
     full: AtomicBool,
+    total_bytes: AtomicU64,
     free_bytes: AtomicU64,
     needed_bytes: AtomicU64,
     /// Bytes that may be written before the next look: what lay above the mark at the last.
@@ -41,6 +42,7 @@ impl DiskSpace {
             low_water_bytes: options.low_water_bytes,
             may_write: options.mode == Mode::Write,
             full: AtomicBool::new(false),
+            total_bytes: AtomicU64::new(0),
             free_bytes: AtomicU64::new(0),
             needed_bytes: AtomicU64::new(0),
             allowance_bytes: AtomicI64::new(0),
@@ -59,6 +61,11 @@ impl DiskSpace {
     /// Bytes that were free when it was last looked.
     pub(super) fn free_bytes(&self) -> u64 {
         self.free_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of the file system.
+    pub(super) fn total_bytes(&self) -> u64 {
+        self.total_bytes.load(Ordering::Relaxed)
     }
 
     /// Enters the state at once, because a write found no room.
@@ -102,6 +109,7 @@ impl DiskSpace {
         // making it must not take the room that is left.
         let roomy = low_water + low_water / 8 + 2 * ballast_bytes(space);
         let above = space.free_bytes.saturating_sub(low_water);
+        self.total_bytes.store(space.total_bytes, Ordering::Relaxed);
         self.free_bytes.store(space.free_bytes, Ordering::Relaxed);
         self.needed_bytes.store(roomy, Ordering::Relaxed);
         self.allowance_bytes.store(i64::try_from(above).unwrap_or(i64::MAX), Ordering::Relaxed);

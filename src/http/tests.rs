@@ -9,9 +9,10 @@ use tokio::net::TcpStream;
 use super::*;
 use crate::net::Settings;
 use crate::net::listener::bind_tcp;
-use crate::net::service::{Answer, Feed, Pending, Progress};
+use crate::net::service::{Answer, Conversation, Feed, KafkaPending, Pending, Progress};
+use crate::protocol::error::ErrorCode;
 use crate::protocol::native::message;
-use crate::telemetry::Telemetry;
+use crate::telemetry::{Reason, Telemetry};
 
 /// A broker of which only the health matters.
 #[derive(Default)]
@@ -35,6 +36,25 @@ impl Service for Fake {
         _: message::Subscribe,
     ) -> Result<Box<dyn Feed>, message::Error> {
         Err(message::Error::new(ErrorCode::InvalidRequest, "nothing to subscribe to"))
+    }
+
+    fn kafka(
+        self: &Arc<Self>,
+        _session: &Session,
+        _conversation: &mut Conversation,
+        _frame: Bytes,
+    ) -> KafkaPending {
+        unreachable!("these tests speak HTTP")
+    }
+
+    fn kafka_refusal(
+        self: &Arc<Self>,
+        _frame: Bytes,
+        _reason: Reason,
+        _code: ErrorCode,
+        _message: &str,
+    ) -> KafkaPending {
+        unreachable!("these tests speak HTTP")
     }
 
     fn health(&self) -> Health {

@@ -13,6 +13,7 @@
 //! Payload of `leader-epochs`, version 1: count (4), then per entry epoch (4) and start offset (8).
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::checkpoint::{self, CheckpointError, Fields, Kind, ReadError};
 use crate::limits;
@@ -52,11 +53,11 @@ pub struct EpochRegressed {
     pub given: EpochStart,
 }
 
-/// The leader epochs of one partition.
+/// The leader epochs of one partition. Clones share their memory: there is one with every view.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LeaderEpochs {
     // Epochs and start offsets strictly increasing, no epoch negative.
-    entries: Vec<EpochStart>,
+    entries: Arc<Vec<EpochStart>>,
 }
 
 impl LeaderEpochs {
@@ -95,14 +96,14 @@ impl LeaderEpochs {
             }
             if start == latest.start {
                 // The previous epoch stamped nothing that is still there.
-                self.entries.pop();
+                Arc::make_mut(&mut self.entries).pop();
             }
         }
         if self.entries.len() == limits::LEADER_EPOCHS_MAX {
             // Forgetting the oldest makes a far-behind follower refetch more, never less.
-            self.entries.remove(0);
+            Arc::make_mut(&mut self.entries).remove(0);
         }
-        self.entries.push(given);
+        Arc::make_mut(&mut self.entries).push(given);
         Ok(true)
     }
 
@@ -110,7 +111,9 @@ impl LeaderEpochs {
     pub fn truncate_from_end(&mut self, end: Offset) -> bool {
         let kept = self.entries.partition_point(|entry| entry.start < end);
         let changed = kept < self.entries.len();
-        self.entries.truncate(kept);
+        if changed {
+            Arc::make_mut(&mut self.entries).truncate(kept);
+        }
         changed
     }
 
@@ -120,8 +123,11 @@ impl LeaderEpochs {
         let after = self.entries.partition_point(|entry| entry.start <= start);
         let Some(in_force) = after.checked_sub(1) else { return false };
         let changed = in_force > 0 || self.entries[in_force].start < start;
-        self.entries.drain(..in_force);
-        self.entries[0].start = start;
+        if changed {
+            let entries = Arc::make_mut(&mut self.entries);
+            entries.drain(..in_force);
+            entries[0].start = start;
+        }
         changed
     }
 
@@ -179,7 +185,7 @@ impl LeaderEpochs {
             entries.push(EpochStart { epoch, start });
         }
         fields.end()?;
-        Ok(LeaderEpochs { entries })
+        Ok(LeaderEpochs { entries: Arc::new(entries) })
     }
 
     /// Reads the file of a partition; `None` when there is none.
@@ -205,7 +211,7 @@ impl LeaderEpochs {
     fn payload(&self) -> Vec<u8> {
         let mut payload = Vec::with_capacity(4 + self.entries.len() * ENTRY_BYTES);
         payload.extend_from_slice(&(self.entries.len() as u32).to_be_bytes());
-        for entry in &self.entries {
+        for entry in self.entries.iter() {
             payload.extend_from_slice(&entry.epoch.0.to_be_bytes());
             payload.extend_from_slice(&entry.start.0.to_be_bytes());
         }
@@ -321,7 +327,7 @@ mod tests {
                 epoch: LeaderEpoch(epoch),
                 start: Offset(start),
             });
-            let file = LeaderEpochs { entries: entries.to_vec() }.encode();
+            let file = LeaderEpochs { entries: Arc::new(entries.to_vec()) }.encode();
             assert!(matches!(LeaderEpochs::decode(&file), Err(CheckpointError::Payload { .. })));
         }
     }

@@ -338,6 +338,7 @@ impl Log {
             segments: self.segments.clone(),
             end: self.end,
             damage: self.damage.clone(),
+            epochs: self.epochs.clone(),
         }
     }
 

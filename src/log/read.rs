@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::epochs::LeaderEpochs;
 use super::index::NEVER;
 use super::segment::Segment;
 use crate::record::BatchHeader;
@@ -134,6 +135,7 @@ pub struct LogView {
     pub(super) segments: Arc<Vec<Arc<Segment>>>,
     pub(super) end: Position,
     pub(super) damage: Option<Arc<Damage>>,
+    pub(super) epochs: LeaderEpochs,
 }
 
 impl LogView {
@@ -141,6 +143,12 @@ impl LogView {
     #[must_use]
     pub fn start(&self) -> Offset {
         self.start
+    }
+
+    /// The leader epochs with their first offsets.
+    #[must_use]
+    pub fn epochs(&self) -> &LeaderEpochs {
+        &self.epochs
     }
 
     /// The end of the log.

@@ -155,7 +155,7 @@ const NEVER_CLOSED: &str = "the node's room is never closed";
 
 /// What the frame needs in the end.
 fn needed(frame: Arriving) -> usize {
-    frame.frame_bytes + HEADER_WEIGHT * frame.header_bytes
+    frame.frame_bytes + HEADER_WEIGHT * frame.decoded_bytes
 }
 
 /// How much the frame should hold next.
@@ -209,7 +209,7 @@ mod tests {
     const SHARED: usize = REQUEST_MAX;
 
     fn frame(received: usize, frame_bytes: usize) -> Arriving {
-        Arriving { received, frame_bytes, header_bytes: 100 }
+        Arriving { received, frame_bytes, decoded_bytes: 100 }
     }
 
     fn poll(admission: &mut Admission, room: &Room, frame: Arriving) -> Option<usize> {

@@ -3,8 +3,10 @@
 //! awaited. Knows partitions only through their handles and commands.
 
 mod admin;
+mod appends;
 mod config;
 mod fetch;
+mod kafka;
 mod produce;
 
 use std::sync::{Arc, OnceLock};
@@ -13,7 +15,10 @@ use std::time::Duration;
 use bytes::Bytes;
 
 pub use self::config::{ReloadReply, Reloaded, Running};
-use super::service::{Answer, Feed, Health, Pending, Progress, Service, Session};
+use super::service::{
+    Answer, Conversation, Feed, Health, KafkaPending, Pending, Progress, Service, Session,
+};
+use crate::api::kafka::fetch::Sessions;
 use crate::broker::Node;
 use crate::limits;
 use crate::protocol::error::ErrorCode;
@@ -21,7 +26,7 @@ use crate::protocol::native::message::request::Operation;
 use crate::protocol::native::message::{
     Error, MetricsResult, Request, Response, ServerHello, Subscribe,
 };
-use crate::telemetry::{Gauge, Telemetry};
+use crate::telemetry::{Gauge, Reason, Telemetry};
 
 /// How long a request may take when it does not say.
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
@@ -36,13 +41,20 @@ pub struct Executor {
     /// Set together with the node.
     running: OnceLock<Arc<Running>>,
     telemetry: Arc<Telemetry>,
+    /// What Kafka's clients have told that they read.
+    fetch_sessions: Arc<Sessions>,
 }
 
 impl Executor {
     /// An executor that says how far recovery is.
     #[must_use]
     pub fn new(telemetry: Arc<Telemetry>) -> Arc<Executor> {
-        Arc::new(Executor { node: OnceLock::new(), running: OnceLock::new(), telemetry })
+        Arc::new(Executor {
+            node: OnceLock::new(),
+            running: OnceLock::new(),
+            telemetry,
+            fetch_sessions: Arc::default(),
+        })
     }
 
     /// Serves this node, which runs with this configuration, from now on.
@@ -52,6 +64,10 @@ impl Executor {
     pub fn serve(&self, node: Arc<Node>, running: Arc<Running>) {
         assert!(self.running.set(running).is_ok(), "an executor serves one node");
         assert!(self.node.set(node).is_ok(), "an executor serves one node");
+    }
+
+    fn fetch_sessions(&self) -> &Arc<Sessions> {
+        &self.fetch_sessions
     }
 
     fn node(&self) -> Result<&Arc<Node>, Error> {
@@ -107,6 +123,25 @@ impl Service for Executor {
         subscribe: Subscribe,
     ) -> Result<Box<dyn Feed>, Error> {
         fetch::subscribe(self.node()?, subscribe)
+    }
+
+    fn kafka(
+        self: &Arc<Self>,
+        session: &Session,
+        conversation: &mut Conversation,
+        frame: Bytes,
+    ) -> KafkaPending {
+        kafka::call(self, session, conversation, frame)
+    }
+
+    fn kafka_refusal(
+        self: &Arc<Self>,
+        frame: Bytes,
+        reason: Reason,
+        code: ErrorCode,
+        message: &str,
+    ) -> KafkaPending {
+        kafka::refuse(frame, reason, code, message)
     }
 
     fn health(&self) -> Health {

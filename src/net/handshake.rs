@@ -33,14 +33,22 @@ struct Refusal {
     answer: Vec<u8>,
 }
 
-/// Reads the first bytes. Returns the socket and what was read behind the preface if the connection
-/// is to be served; otherwise it has been answered and closed.
+/// A connection that is to be served, with what was read of it and is not used up yet.
+pub(super) enum Greeted {
+    /// It has sent its preface.
+    Native(Socket, BytesMut),
+    /// It begins with the length of a request.
+    Kafka(Socket, BytesMut),
+}
+
+/// Reads the first bytes. Returns what the connection speaks if it is to be served; otherwise it
+/// has been answered and closed.
 pub(super) async fn greet<S: Service>(
     edge: &Edge<S>,
     listener: Listener,
     mut socket: Socket,
     session: &Session,
-) -> Option<(Socket, BytesMut)> {
+) -> Option<Greeted> {
     let mut buffer = BytesMut::with_capacity(512);
     let limit = Duration::from_millis(HANDSHAKE_MS_MAX);
     let preface = tokio::select! {
@@ -51,11 +59,14 @@ pub(super) async fn greet<S: Service>(
         Ok(Ok(Ok(preface))) => match refuse_native(edge, session, preface) {
             None => {
                 buffer.advance(PREFACE_BYTES);
-                return Some((socket, buffer));
+                return Some(Greeted::Native(socket, buffer));
             }
             Some(refusal) => refusal,
         },
-        Ok(Ok(Err(error))) => refuse_other(edge, &buffer, error),
+        Ok(Ok(Err(error))) => match refuse_other(edge, &buffer, error) {
+            None => return Some(Greeted::Kafka(socket, buffer)),
+            Some(refusal) => refusal,
+        },
         // The peer is gone, often a probe of the port: nothing to answer and nothing to report.
         Ok(Err(_)) => return None,
         Err(_) => Refusal {
@@ -113,7 +124,8 @@ fn version_refusal(error: &PrefaceError) -> Refusal {
     Refusal { reason, detail: text, answer }
 }
 
-fn refuse_other<S: Service>(edge: &Edge<S>, buffer: &[u8], error: PrefaceError) -> Refusal {
+/// `None` for what is to be served in Kafka's protocol.
+fn refuse_other<S: Service>(edge: &Edge<S>, buffer: &[u8], error: PrefaceError) -> Option<Refusal> {
     let (reason, detail, answer) = match buffer.first_chunk().map(|first| spoken(*first)) {
         Some(Spoken::Tls) => {
             let detail = "looks like TLS, which is not enabled on this port";
@@ -124,13 +136,10 @@ fn refuse_other<S: Service>(edge: &Edge<S>, buffer: &[u8], error: PrefaceError) 
             let answer = http_answer(&line);
             (Reason::Http, "looks like HTTP, which has its own port".to_owned(), answer)
         }
-        Some(Spoken::Kafka) => {
-            let detail = "looks like the Kafka protocol, which is not served";
-            (Reason::Kafka, detail.to_owned(), Vec::new())
-        }
-        Some(Spoken::Native) | None => return version_refusal(&error),
+        Some(Spoken::Kafka) => return None,
+        Some(Spoken::Native) | None => return Some(version_refusal(&error)),
     };
-    Refusal { reason, detail, answer }
+    Some(Refusal { reason, detail, answer })
 }
 
 /// Tells the protocols apart. None of the others can be a Kafka length prefix, because they all

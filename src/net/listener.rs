@@ -241,7 +241,7 @@ pub(crate) async fn accept<S, F, Served>(
                     }
                     None => {
                         prepare(&socket);
-                        let session = edge.session(peer);
+                        let session = Session { reached: socket.reached(), ..edge.session(peer) };
                         admitted.spawn(&peer, serve(Arc::clone(&edge), name, socket, session));
                     }
                 }

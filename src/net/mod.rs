@@ -1,18 +1,19 @@
 //! The asynchronous edge: listeners, framing, flow control, deadlines. Owns sockets and nothing
 //! else; what a request means is behind [`service::Service`].
 //!
-//! One task serves one connection, reading and writing alike ([`connection`]); it polls the answers
+//! One task serves one connection, reading and writing alike ([`transport`]); it polls the answers
 //! of its own requests, so nothing is spawned per request. Whatever a peer can make grow has a
 //! bound in `limits`; past a bound the connection stops reading, and the peer's own socket makes it
 //! wait.
 
 mod admission;
 mod arrival;
-mod connection;
 pub mod executor;
 mod handshake;
 mod input;
+mod kafka;
 pub mod listener;
+mod native;
 mod output;
 mod rejection;
 pub mod service;
@@ -20,6 +21,7 @@ mod socket;
 mod stop;
 mod streams;
 pub mod systemd;
+mod transport;
 
 #[cfg(test)]
 mod tests;
@@ -39,6 +41,7 @@ pub(crate) use self::socket::Socket;
 pub(crate) use self::stop::Stop;
 
 use self::admission::Room;
+use self::handshake::Greeted;
 use self::service::{Peer, Service, Session};
 use crate::limits;
 use crate::protocol::native::message::Response;
@@ -113,14 +116,14 @@ impl<S: Service> Edge<S> {
     /// connection has.
     pub fn serve_tcp(self: &Arc<Self>, port: tokio::net::TcpListener) -> JoinHandle<()> {
         let acceptor = listener::Acceptor::Tcp(port);
-        tokio::spawn(listener::accept(Arc::clone(self), Listener::Client, acceptor, native))
+        tokio::spawn(listener::accept(Arc::clone(self), Listener::Client, acceptor, greet))
     }
 
     /// Serves local clients on the Unix socket until the edge is stopped; the task ends when its
     /// last connection has, and the socket's name is gone by then.
     pub fn serve_unix(self: &Arc<Self>, socket: listener::UnixSocket) -> JoinHandle<()> {
         let acceptor = listener::Acceptor::Unix(socket);
-        tokio::spawn(listener::accept(Arc::clone(self), Listener::Unix, acceptor, native))
+        tokio::spawn(listener::accept(Arc::clone(self), Listener::Unix, acceptor, greet))
     }
 
     /// A connection of this process to itself, served until either side closes it.
@@ -132,7 +135,7 @@ impl<S: Service> Edge<S> {
         let session = self.session(Peer::Embedded);
         let edge = Arc::clone(self);
         let served = tokio::spawn(async move {
-            native(edge, Listener::Embedded, Socket::Unix(server), session).await;
+            greet(edge, Listener::Embedded, Socket::Unix(server), session).await;
         });
         Ok((client, served))
     }
@@ -173,7 +176,7 @@ impl<S: Service> Edge<S> {
     }
 
     pub(crate) fn session(&self, peer: Peer) -> Session {
-        Session { id: self.sessions.fetch_add(1, Ordering::Relaxed), peer }
+        Session { id: self.sessions.fetch_add(1, Ordering::Relaxed), peer, reached: None }
     }
 
     /// Counts what an answer refuses, whole or in part.
@@ -216,15 +219,21 @@ pub(crate) const PROTECTED_MODE: &str = "protected mode: authentication is off, 
     machine is served; enable auth or set server.protected_mode: false";
 
 /// Serves one connection that has been let in.
-async fn native<S: Service>(
+async fn greet<S: Service>(
     edge: Arc<Edge<S>>,
     listener: Listener,
     socket: Socket,
     session: Session,
 ) {
     let opened = edge.opened(listener);
-    if let Some((socket, read)) = handshake::greet(&edge, listener, socket, &session).await {
-        connection::serve(edge, listener, socket, session, read).await;
+    match handshake::greet(&edge, listener, socket, &session).await {
+        Some(Greeted::Native(socket, read)) => {
+            native::serve(edge, listener, socket, session, read).await;
+        }
+        Some(Greeted::Kafka(socket, read)) => {
+            kafka::serve(edge, listener, socket, session, read).await;
+        }
+        None => {}
     }
     drop(opened);
 }

@@ -1,4 +1,4 @@
-//! The sending half of a native connection: frames waiting for the socket. Frames without payload
+//! The sending half of a connection: frames waiting for the socket. Frames without payload
 //! gather in one buffer and leave in one write; payloads in memory leave in the same vectored write
 //! without being copied; ranges of files leave by `sendfile`, or through a thread that may wait for
 //! the disk when they are not in the page cache. Knows nothing of what the frames mean.
@@ -95,6 +95,11 @@ impl Output {
         let payload_bytes = payload.len() as usize;
         frame::put_frame(&mut self.tail, kind, stream, header, payload_bytes);
         self.count((self.tail.len() - before) as u64, true);
+        self.payload(payload);
+    }
+
+    /// Adds a frame that is encoded already.
+    pub(super) fn payload(&mut self, payload: Payload) {
         for piece in payload.into_pieces() {
             self.piece(piece);
         }

@@ -70,7 +70,9 @@ pub(super) fn reason_of(code: ErrorCode) -> Option<Reason> {
         ErrorCode::TopicAlreadyExists => Reason::TopicExists,
         ErrorCode::InvalidTopic => Reason::InvalidTopic,
         ErrorCode::InvalidPartitions => Reason::InvalidPartitions,
-        ErrorCode::InvalidReplicationFactor => Reason::InvalidReplicationFactor,
+        ErrorCode::InvalidReplicationFactor | ErrorCode::InvalidReplicaAssignment => {
+            Reason::InvalidReplicationFactor
+        }
         ErrorCode::InvalidConfig => Reason::InvalidConfig,
         ErrorCode::PolicyViolation => Reason::Policy,
         ErrorCode::ClusterAuthorizationFailed => Reason::Authorization,

@@ -21,8 +21,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::api::kafka::fetch::FetchSession;
+use crate::protocol::error::ErrorCode;
 use crate::protocol::native::message::{Error, Request, Response, ServerHello, Subscribe};
 use crate::storage::DiskFile;
+use crate::telemetry::Reason;
 
 /// What the edge asks of a broker.
 pub trait Service: Send + Sync + 'static {
@@ -47,6 +50,25 @@ pub trait Service: Send + Sync + 'static {
         session: &Session,
         subscribe: Subscribe,
     ) -> Result<Box<dyn Feed>, Error>;
+
+    /// Starts a request of Kafka's protocol: a frame without its length. Runs like `call`, which
+    /// also says how long the frame may be kept.
+    fn kafka(
+        self: &Arc<Self>,
+        session: &Session,
+        conversation: &mut Conversation,
+        frame: Bytes,
+    ) -> KafkaPending;
+
+    /// What a peer that is not served learns when it asks in Kafka's protocol: the versions if it
+    /// asks for them, and this error otherwise.
+    fn kafka_refusal(
+        self: &Arc<Self>,
+        frame: Bytes,
+        reason: Reason,
+        code: ErrorCode,
+        message: &str,
+    ) -> KafkaPending;
 
     /// Whether requests would be served, or how far the start has come.
     fn health(&self) -> Health;
@@ -95,6 +117,52 @@ impl Answer {
     pub fn failed(error: Error) -> Answer {
         Answer::of(Response { error: Some(error), ..Response::default() })
     }
+}
+
+/// An answer to a request of Kafka's protocol, now or later.
+#[must_use]
+pub enum KafkaPending {
+    /// Known at once.
+    Ready(KafkaAnswer),
+    /// Known when the future ends; the request may change something. Polled like
+    /// [`Pending::Later`], and only when everything before it has been answered.
+    Changing(Pin<Box<dyn Future<Output = KafkaAnswer> + Send>>),
+    /// The same for a request that changes nothing, may wait long, and is dropped when nobody waits
+    /// for it any more.
+    Waiting(Pin<Box<dyn Future<Output = KafkaAnswer> + Send>>),
+}
+
+impl fmt::Debug for KafkaPending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            KafkaPending::Ready(answer) => f.debug_tuple("Ready").field(answer).finish(),
+            KafkaPending::Changing(_) => f.write_str("Changing"),
+            KafkaPending::Waiting(_) => f.write_str("Waiting"),
+        }
+    }
+}
+
+/// What a client of Kafka's protocol gets.
+#[derive(Debug, Default)]
+pub struct KafkaAnswer {
+    /// The whole frame with its length, or nothing for a request that is not answered.
+    pub frame: Payload,
+    /// How long the client is to send nothing.
+    pub throttle_ms: u32,
+    /// What the answer refuses, whole or in part, to be counted and logged.
+    pub refusals: Vec<(Reason, String)>,
+    /// Why nothing is read from the client after this answer.
+    pub end: Option<(Reason, ErrorCode, String)>,
+    /// What the connection remembers from now on, if that has changed.
+    pub conversation: Option<Conversation>,
+}
+
+/// What a connection of Kafka's protocol remembers between its requests. A request takes what it
+/// needs of it when it starts and gives it back with its answer.
+#[derive(Debug, Default)]
+pub struct Conversation {
+    /// What the client reads.
+    pub fetch: Option<FetchSession>,
 }
 
 /// The payload of an answer: pieces that are sent one after the other.
@@ -223,6 +291,8 @@ pub struct Session {
     pub id: u64,
     /// Who is on the other side.
     pub peer: Peer,
+    /// The address of this side, where there is one: it can be reached there.
+    pub reached: Option<SocketAddr>,
 }
 
 /// The other side of a connection.

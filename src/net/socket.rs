@@ -3,6 +3,7 @@
 
 use std::future::Future as _;
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
@@ -34,6 +35,17 @@ impl Socket {
             Socket::Unix(stream) => stream.as_raw_fd(),
         };
         u64::try_from(number).expect("an open descriptor is not negative")
+    }
+
+    /// The address at which the peer has reached this side.
+    pub(super) fn reached(&self) -> Option<SocketAddr> {
+        match self {
+            Socket::Tcp(stream) => {
+                let address = stream.local_addr().ok()?;
+                Some(SocketAddr::new(address.ip().to_canonical(), address.port()))
+            }
+            Socket::Unix(_) => None,
+        }
     }
 
     /// Waits until there is something to read, without a buffer to read it into.

@@ -81,6 +81,8 @@ error_codes! {
     InvalidPartitions = 37, "INVALID_PARTITIONS", false;
     /// The replication factor is out of bounds.
     InvalidReplicationFactor = 38, "INVALID_REPLICATION_FACTOR", false;
+    /// Replicas are assigned in a way that is not possible.
+    InvalidReplicaAssignment = 39, "INVALID_REPLICA_ASSIGNMENT", false;
     /// A configuration key or value is not valid.
     InvalidConfig = 40, "INVALID_CONFIG", false;
     /// The request makes no sense.

@@ -188,7 +188,7 @@ async fn row_4_other_protocols_are_told_where_to_go() {
         (&[0x16, 0x03, 0x01, 0x02, 0x00, 0x01], "tls", ""),
         (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", "http", &hint),
         (b"POST /api HTTP/1.1\r\n\r\n", "http", &hint),
-        (&[0xff; 64], "kafka", ""),
+        (&[0xff; 64], "frame_size", ""),
     ];
     for (bytes, reason, answer) in cases {
         let before = victim.rejections(reason).await;

@@ -146,7 +146,7 @@ async fn metadata(node: &Node, request: Metadata) -> MetadataResult {
     }
 }
 
-async fn topic_metadata(node: &Node, name: &str, auto_create: bool) -> TopicMetadata {
+pub(super) async fn topic_metadata(node: &Node, name: &str, auto_create: bool) -> TopicMetadata {
     let missing = node.view().image().topic(name).is_none();
     if missing && auto_create && node.broker_settings().auto_create_topics && !node.is_read_only() {
         let topic = NewTopic {
@@ -168,7 +168,11 @@ async fn topic_metadata(node: &Node, name: &str, auto_create: bool) -> TopicMeta
     topics::metadata(name, &node.view().context())
 }
 
-async fn create(node: &Node, topic: NewTopic, validate_only: bool) -> Result<Reply, Error> {
+pub(super) async fn create(
+    node: &Node,
+    topic: NewTopic,
+    validate_only: bool,
+) -> Result<Reply, Error> {
     let id = TopicId(uuid::Uuid::new_v4());
     let command = topics::plan_create(topic, id, node.broker_settings().default_partitions)?;
     change(node, command, validate_only).await
@@ -189,21 +193,24 @@ async fn create_topics(node: &Node, request: CreateTopics) -> CreateTopicsResult
     CreateTopicsResult { topics: results }
 }
 
-async fn alter_topic(node: &Node, request: AlterTopic) -> Result<AlterTopicResult, Error> {
+pub(super) async fn alter_topic(
+    node: &Node,
+    request: AlterTopic,
+) -> Result<AlterTopicResult, Error> {
     let command = topics::plan_alter(&request)?;
     let before = topic(node, &request.name);
     let outcome = change(node, command, request.validate_only).await;
     Ok(AlterTopicResult { topic: Some(topics::changed(request.name, before.as_deref(), outcome)) })
 }
 
-async fn add_partitions(node: &Node, request: AddPartitions) -> AddPartitionsResult {
+pub(super) async fn add_partitions(node: &Node, request: AddPartitions) -> AddPartitionsResult {
     let command = topics::plan_add_partitions(&request);
     let before = topic(node, &request.name);
     let outcome = change(node, command, request.validate_only).await;
     AddPartitionsResult { topic: Some(topics::changed(request.name, before.as_deref(), outcome)) }
 }
 
-async fn delete_topics(node: &Node, request: DeleteTopics) -> DeleteTopicsResult {
+pub(super) async fn delete_topics(node: &Node, request: DeleteTopics) -> DeleteTopicsResult {
     let mut results = Vec::with_capacity(request.names.len());
     for name in request.names {
         let command = topics::plan_delete(name.clone());
@@ -234,7 +241,7 @@ async fn list_offsets(node: Arc<Node>, request: ListOffsets) -> ListOffsetsResul
     tokio::task::spawn_blocking(list).await.expect("a panic in a lookup ends the process")
 }
 
-async fn delete_records(node: &Node, request: DeleteRecords) -> DeleteRecordsResult {
+pub(super) async fn delete_records(node: &Node, request: DeleteRecords) -> DeleteRecordsResult {
     let mut results = Vec::with_capacity(request.partitions.len());
     for entry in request.partitions {
         let outcome = delete_from(node, &entry, request.validate_only).await;
@@ -259,7 +266,10 @@ async fn delete_from(
     node.delete_records(&deletion.handle, deletion.before).await.map_err(told)
 }
 
-async fn init_producer(node: &Node, request: &InitProducer) -> Result<InitProducerResult, Error> {
+pub(super) async fn init_producer(
+    node: &Node,
+    request: &InitProducer,
+) -> Result<InitProducerResult, Error> {
     // A producer that comes again gets the next epoch, which fences what it sent before. An id that
     // was never given out is not continued, or it would be given to somebody else one day.
     let known = (0..node.view().image().next_producer_id().0).contains(&request.producer_id);

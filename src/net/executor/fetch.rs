@@ -10,7 +10,7 @@ use event_listener::EventListener;
 
 use super::super::service::{Answer, Feed, FileRange, Next, NextData, Payload, Pending, Piece};
 use super::failed;
-use crate::api::fetch::{self, Found, Target};
+use crate::api::fetch::{self, Bounds, Found, Name, Target};
 use crate::broker::Node;
 use crate::log::ReadRange;
 use crate::partition::Reader;
@@ -27,37 +27,43 @@ pub(super) fn call(node: &Arc<Node>, request: Fetch) -> Pending {
         Ok(plan) => plan,
         Err(error) => return Pending::Ready(failed(error)),
     };
-    let found = look(&plan.targets, plan.reader, plan.bytes_max);
-    if found.failed || found.bytes >= plan.bytes_min || plan.wait_ms == 0 {
-        return Pending::Ready(answer(&plan.targets, found));
+    match look_now(&plan.targets, &plan.bounds) {
+        Some(found) => Pending::Ready(answer(&plan.targets, &plan.names, found)),
+        None => Pending::Later(Box::pin(async move {
+            let found = wait(&plan.targets, &plan.bounds).await;
+            answer(&plan.targets, &plan.names, found)
+        })),
     }
-    Pending::Later(Box::pin(async move {
-        let found = wait(&plan).await;
-        answer(&plan.targets, found)
-    }))
+}
+
+/// What there is, unless more has to be waited for.
+pub(super) fn look_now(targets: &[Target], bounds: &Bounds) -> Option<Found> {
+    let found = look(targets, bounds.reader, bounds.bytes_max);
+    let is_enough = found.failed || found.bytes >= bounds.bytes_min || bounds.wait_ms == 0;
+    is_enough.then_some(found)
 }
 
 /// Opens a subscription.
 pub(super) fn subscribe(node: &Arc<Node>, request: Subscribe) -> Result<Box<dyn Feed>, Error> {
     let view = node.view();
-    let targets = fetch::targets(request.partitions, &view.context())?;
+    let (names, targets) = fetch::targets(request.partitions, &view.context())?;
     let frame_bytes = match request.frame_bytes as usize {
         0 => FRAME_BYTES_DEFAULT,
         bytes => bytes.min(crate::limits::FETCH_BYTES_MAX),
     };
     let reader = fetch::reader(request.read_committed);
-    Ok(Box::new(Subscription { targets, reader, frame_bytes }))
+    Ok(Box::new(Subscription { names, targets, reader, frame_bytes }))
 }
 
 /// Waits until there is enough, something fails, or the time is up.
-async fn wait(plan: &fetch::Plan) -> Found {
-    let deadline = tokio::time::sleep(Duration::from_millis(u64::from(plan.wait_ms)));
+pub(super) async fn wait(targets: &[Target], bounds: &Bounds) -> Found {
+    let deadline = tokio::time::sleep(Duration::from_millis(u64::from(bounds.wait_ms)));
     tokio::pin!(deadline);
     loop {
         // Registered before the views are looked at, or a change in between would be missed.
-        let mut changes = listen(&plan.targets);
-        let found = look(&plan.targets, plan.reader, plan.bytes_max);
-        if found.failed || found.bytes >= plan.bytes_min || deadline.is_elapsed() {
+        let mut changes = listen(targets);
+        let found = look(targets, bounds.reader, bounds.bytes_max);
+        if found.failed || found.bytes >= bounds.bytes_min || deadline.is_elapsed() {
             return found;
         }
         tokio::select! {
@@ -90,19 +96,25 @@ async fn any(listeners: &mut [EventListener]) {
     .await;
 }
 
-fn answer(targets: &[Target], found: Found) -> Answer {
+fn answer(targets: &[Target], names: &[Name], found: Found) -> Answer {
     found.count(targets);
-    let (partitions, ranges) = found.into_parts();
+    let (partitions, ranges) = found.into_parts(names);
     Answer { response: Response::ok(FetchResult { partitions }), payload: payload(ranges) }
 }
 
 fn payload(ranges: Vec<ReadRange>) -> Payload {
-    let pieces = ranges.into_iter().flat_map(|range| range.pieces);
-    pieces.map(|p| Piece::File(FileRange { file: p.file, at: p.at, len: p.len })).collect()
+    ranges.into_iter().flat_map(pieces).collect()
+}
+
+/// The pieces of files that a range is made of.
+pub(super) fn pieces(range: ReadRange) -> impl Iterator<Item = Piece> {
+    let pieces = range.pieces.into_iter();
+    pieces.map(|p| Piece::File(FileRange { file: p.file, at: p.at, len: p.len }))
 }
 
 /// What a client reads as it becomes visible.
 struct Subscription {
+    names: Vec<Name>,
     targets: Vec<Target>,
     reader: Reader,
     frame_bytes: usize,
@@ -133,14 +145,19 @@ impl Subscription {
     /// out from then on; the client subscribes to it again when it wants to.
     fn advance(&mut self, found: Found) -> Answer {
         found.count(&self.targets);
-        for (target, (_, range)) in self.targets.iter_mut().zip(found.entries()) {
-            if let (Ok(cursor), Some(range)) = (target, range) {
-                cursor.offset = range.next_offset;
+        let mut failed = Vec::new();
+        for (index, (target, read)) in self.targets.iter_mut().zip(&found.reads).enumerate() {
+            match (target, &read.range) {
+                _ if read.error.is_some() => failed.push(index),
+                (Ok(cursor), Some(range)) => cursor.offset = range.next_offset,
+                _ => {}
             }
         }
-        let (partitions, ranges) = found.into_parts();
-        let mut failed = partitions.iter().map(|p| p.error.is_some());
-        self.targets.retain(|_| !failed.next().unwrap_or(false));
+        let (partitions, ranges) = found.into_parts(&self.names);
+        for index in failed.into_iter().rev() {
+            drop(self.targets.remove(index));
+            self.names.remove(index);
+        }
         // Partitions without news are left out: the client knows them already.
         let partitions =
             partitions.into_iter().filter(|p| p.error.is_some() || p.data_bytes > 0).collect();

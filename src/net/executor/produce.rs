@@ -1,4 +1,4 @@
-//! Produce, executed: submit in order, collect the outcomes as they settle.
+//! Produce, executed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,13 +6,11 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::super::service::{Answer, Pending};
+use super::appends::{Appends, Settled};
 use super::{failed, timed_out};
-use crate::api::produce::{self, Ask, Label, Outcome};
+use crate::api::produce::{self, Label};
 use crate::broker::Node;
-use crate::limits;
-use crate::partition::{AppendRefusal, Appended};
 use crate::protocol::native::message::{Produce, ProducePartitionResult, Response};
-use crate::shard::Command;
 
 pub(super) fn call(
     node: &Arc<Node>,
@@ -26,77 +24,26 @@ pub(super) fn call(
         Ok(plan) => plan,
         Err(error) => return Pending::Ready(failed(error)),
     };
-    let mut results = plan.refused;
-    let mut waiting = Vec::with_capacity(plan.asks.len());
-    for ask in plan.asks {
-        match submit(node, ask) {
-            Ok(waiter) => waiting.push(waiter),
-            Err(result) => results.push(result),
-        }
-    }
+    let (mut refused, appends) = (plan.refused, Appends::submit(node, plan.asks));
     if plan.silent {
-        results.extend(waiting.into_iter().map(|(label, _)| produce::unacknowledged(label)));
-        return Pending::Ready(Answer::of(Response::ok(produce::gather(results))));
+        refused.extend(appends.into_labels().map(produce::unacknowledged));
+        return Pending::Ready(Answer::of(Response::ok(produce::gather(refused))));
     }
-    collect(node, waiting, results, timeout)
-}
-
-/// Hands an append to the partition's owner and runs the owner if nobody else does.
-fn submit(node: &Node, ask: Ask) -> Result<(Label, Outcome), ProducePartitionResult> {
-    let id = ask.handle.id();
-    match node.shards().submit(ask.handle.shard(), Command::Append(id, ask.append)) {
-        Ok(()) => Ok((ask.label, ask.outcome)),
-        Err(_full) => {
-            let limit = limits::MAILBOX_COMMANDS_MAX;
-            let refusal = AppendRefusal::Overloaded { pending: limit, limit };
-            Err(produce::answer(ask.label, Err(refusal)))
+    match appends.settled() {
+        Ok(settled) => Pending::Ready(answer(refused, settled)),
+        Err(mut appends) => {
+            let node = Arc::clone(node);
+            Pending::Later(Box::pin(async move {
+                match tokio::time::timeout(timeout, appends.wait(&node)).await {
+                    Ok(()) => answer(refused, appends.into_done()),
+                    Err(_elapsed) => failed(timed_out(timeout)),
+                }
+            }))
         }
     }
 }
 
-/// Turns an outcome into the answer for its entry.
-fn settled(
-    node: &Node,
-    label: Label,
-    outcome: Result<Appended, AppendRefusal>,
-) -> ProducePartitionResult {
-    if let Err(refusal) = &outcome {
-        node.note(refusal);
-    }
-    produce::answer(label, outcome)
-}
-
-fn collect(
-    node: &Arc<Node>,
-    waiting: Vec<(Label, Outcome)>,
-    mut results: Vec<ProducePartitionResult>,
-    timeout: Duration,
-) -> Pending {
-    let mut later = Vec::new();
-    for (label, outcome) in waiting {
-        match outcome.try_recv() {
-            Ok(outcome) => results.push(settled(node, label, outcome)),
-            Err(oneshot::TryRecvError::Empty) => later.push((label, outcome)),
-            Err(oneshot::TryRecvError::Disconnected) => {
-                results.push(produce::answer(label, Err(AppendRefusal::ShuttingDown)));
-            }
-        }
-    }
-    if later.is_empty() {
-        return Pending::Ready(Answer::of(Response::ok(produce::gather(results))));
-    }
-    let node = Arc::clone(node);
-    Pending::Later(Box::pin(async move {
-        let all = async {
-            for (label, outcome) in later {
-                let outcome = outcome.await.unwrap_or(Err(AppendRefusal::ShuttingDown));
-                results.push(settled(&node, label, outcome));
-            }
-            results
-        };
-        match tokio::time::timeout(timeout, all).await {
-            Ok(results) => Answer::of(Response::ok(produce::gather(results))),
-            Err(_elapsed) => failed(timed_out(timeout)),
-        }
-    }))
+fn answer(mut results: Vec<ProducePartitionResult>, settled: Vec<Settled<Label>>) -> Answer {
+    results.extend(settled.into_iter().map(|(label, outcome)| produce::answer(label, outcome)));
+    Answer::of(Response::ok(produce::gather(results)))
 }

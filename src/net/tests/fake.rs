@@ -8,13 +8,15 @@ use bytes::Bytes;
 use tokio::sync::Semaphore;
 
 use crate::net::service::{
-    Answer, Feed, Health, Next, NextData, Payload, Pending, Piece, Service, Session,
+    Answer, Conversation, Feed, Health, KafkaPending, Next, NextData, Payload, Pending, Piece,
+    Service, Session,
 };
 use crate::protocol::error::ErrorCode;
 use crate::protocol::native::message::request::Operation;
 use crate::protocol::native::message::{
     Error, MetadataResult, ProduceResult, Request, Response, ServerHello, Subscribe,
 };
+use crate::telemetry::Reason;
 
 /// Credit of every stream.
 pub(super) const CREDIT_BYTES: u32 = 100;
@@ -136,6 +138,25 @@ impl Service for Fake {
         }
         let size = subscribe.frame_bytes as usize;
         Ok(Box::new(Numbers { topic, next: 0, size, _counted: self.counted() }))
+    }
+
+    fn kafka(
+        self: &Arc<Self>,
+        _session: &Session,
+        _conversation: &mut Conversation,
+        _frame: Bytes,
+    ) -> KafkaPending {
+        unreachable!("these tests speak the native protocol")
+    }
+
+    fn kafka_refusal(
+        self: &Arc<Self>,
+        _frame: Bytes,
+        _reason: Reason,
+        _code: ErrorCode,
+        _message: &str,
+    ) -> KafkaPending {
+        unreachable!("these tests speak the native protocol")
     }
 
     fn health(&self) -> Health {

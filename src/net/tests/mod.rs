@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 
 use self::fake::Fake;
 use super::service::Peer;
-use super::{Edge, Settings, Socket, native};
+use super::{Edge, Settings, Socket, greet};
 use crate::protocol::native::frame::{self, FrameHeader, FrameLimits, Kind, Preface, StreamId};
 use crate::protocol::native::message::request::Operation;
 use crate::protocol::native::message::{
@@ -79,7 +79,7 @@ fn raw_from(edge: &Arc<Edge<Fake>>, address: &str) -> Client<UnixStream> {
     let address: SocketAddr = address.parse().expect("address");
     let session = edge.session(Peer::Tcp(address));
     let served =
-        tokio::spawn(native(Arc::clone(edge), Listener::Client, Socket::Unix(server), session));
+        tokio::spawn(greet(Arc::clone(edge), Listener::Client, Socket::Unix(server), session));
     Client { stream, buffer: BytesMut::new(), served: Some(served) }
 }
 

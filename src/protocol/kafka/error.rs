@@ -372,6 +372,7 @@ impl From<NativeError> for ErrorCode {
             NativeError::TopicAlreadyExists => ErrorCode::TopicAlreadyExists,
             NativeError::InvalidPartitions => ErrorCode::InvalidPartitions,
             NativeError::InvalidReplicationFactor => ErrorCode::InvalidReplicationFactor,
+            NativeError::InvalidReplicaAssignment => ErrorCode::InvalidReplicaAssignment,
             NativeError::InvalidConfig => ErrorCode::InvalidConfig,
             NativeError::InvalidRequest
             | NativeError::UnexpectedOffset

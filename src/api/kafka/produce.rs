@@ -1,0 +1,159 @@
+//! Produce and InitProducerId.
+
+use super::{Refused, code, find, note, text};
+use crate::api::produce::{Ask, accept, check_acks, plan_batches};
+use crate::api::{Context, error, fetch};
+use crate::partition::{AppendRefusal, Appended};
+use crate::protocol::error::ErrorCode;
+use crate::protocol::kafka::InitProducerIdRequest;
+use crate::protocol::kafka::Records;
+use crate::protocol::kafka::{
+    ProduceRequest, ProduceRequestPartition, ProduceRequestTopic, ProduceResponse,
+    ProduceResponsePartition, ProduceResponseTopic,
+};
+use crate::protocol::native::message::Error;
+use crate::types::PartitionId;
+
+/// Which part of an answer an append is about: the topic's place in it, and the partition's in the
+/// topic.
+#[derive(Clone, Copy, Debug)]
+pub struct Label {
+    topic: usize,
+    partition: usize,
+}
+
+/// What to do for a produce request.
+#[derive(Debug)]
+pub struct Plan {
+    /// Appends, in the order in which the client sent them.
+    pub asks: Vec<(Label, Ask)>,
+    /// The answer as far as it is known.
+    pub answer: Answer,
+}
+
+/// An answer that is filled in as appends settle.
+#[derive(Debug, Default)]
+pub struct Answer {
+    /// The message.
+    pub response: ProduceResponse,
+    /// What it refuses.
+    pub refused: Refused,
+    /// Names for explanations, since newer messages carry none.
+    names: Vec<String>,
+}
+
+/// Decides what a produce request means.
+#[must_use]
+pub fn plan(request: ProduceRequest, context: &Context<'_>) -> Plan {
+    let mut plan = Plan { asks: Vec::new(), answer: Answer::default() };
+    let whole = check_whole(&request);
+    for (index, topic) in request.topic_data.into_iter().enumerate() {
+        plan.topic(index, topic, whole.as_ref().err(), context);
+    }
+    plan
+}
+
+/// Refuses what makes no sense whatever the partitions.
+fn check_whole(request: &ProduceRequest) -> Result<(), Error> {
+    check_acks(i32::from(request.acks))?;
+    if let Some(id) = &request.transactional_id {
+        let message = format!("transactions are not served, so not those of {id:?}");
+        return Err(Error::new(ErrorCode::InvalidRequest, message));
+    }
+    fetch::check_count(request.topic_data.iter().map(|topic| topic.partition_data.len()).sum())
+}
+
+impl Plan {
+    fn topic(
+        &mut self,
+        index: usize,
+        topic: ProduceRequestTopic,
+        whole: Option<&Error>,
+        context: &Context<'_>,
+    ) {
+        let found = match whole {
+            Some(error) => Err(error.clone()),
+            None => find(topic.topic_id, &topic.name, context).and_then(|f| accept(f, context)),
+        };
+        let name =
+            found.as_ref().map_or_else(|_| topic.name.to_string(), |f| f.topic.name.to_string());
+        let mut responses = Vec::with_capacity(topic.partition_data.len());
+        for (partition, entry) in topic.partition_data.into_iter().enumerate() {
+            let index_of = entry.index;
+            let outcome = found.as_ref().map_err(Error::clone).and_then(|found| {
+                let data = records(entry)?;
+                plan_batches(found, PartitionId(index_of), data, None, context)
+            });
+            let mut response = ProduceResponsePartition {
+                index: index_of,
+                base_offset: -1,
+                ..ProduceResponsePartition::default()
+            };
+            match outcome {
+                Ok(ask) => self.asks.push((Label { topic: index, partition }, ask)),
+                Err(error) => refuse(&mut response, error, &mut self.answer.refused),
+            }
+            responses.push(response);
+        }
+        self.answer.names.push(name);
+        self.answer.response.responses.push(ProduceResponseTopic {
+            name: topic.name,
+            topic_id: topic.topic_id,
+            partition_responses: responses,
+        });
+    }
+}
+
+fn records(entry: ProduceRequestPartition) -> Result<bytes::Bytes, Error> {
+    match entry.records {
+        Some(Records::Bytes(bytes)) => Ok(bytes),
+        Some(Records::Foreign { .. }) => unreachable!("what is received is in memory"),
+        None => Err(Error::new(ErrorCode::InvalidRecord, "the entry carries no record batch")),
+    }
+}
+
+fn refuse(response: &mut ProduceResponsePartition, error: Error, refused: &mut Refused) {
+    response.error_message = text(&error);
+    response.error_code = note(refused, error);
+}
+
+impl Answer {
+    /// Fills in what came of an append.
+    pub fn settle(&mut self, label: Label, outcome: Result<Appended, AppendRefusal>) {
+        let topic = &mut self.response.responses[label.topic];
+        let response = &mut topic.partition_responses[label.partition];
+        match outcome {
+            Ok(appended) => {
+                response.base_offset = appended.base_offset.0;
+                response.log_start_offset = appended.log_start_offset.0;
+            }
+            Err(refusal) => {
+                let error = error::of_append(&refusal, &self.names[label.topic], response.index);
+                refuse(response, error, &mut self.refused);
+            }
+        }
+    }
+
+    /// Tells of an append that was not done in time.
+    pub fn time_out(&mut self, label: Label, error: &Error) {
+        let topic = &mut self.response.responses[label.topic];
+        let response = &mut topic.partition_responses[label.partition];
+        response.error_code = code(error);
+        response.error_message = text(error);
+    }
+}
+
+/// Refuses a producer that wants transactions, which are not served.
+///
+/// # Errors
+/// When it does.
+pub fn refuse_transactions(request: &InitProducerIdRequest) -> Result<(), Error> {
+    let Some(id) = &request.transactional_id else { return Ok(()) };
+    let message = match id.is_empty() {
+        true => "a transactional id may not be empty".to_owned(),
+        false => format!("transactions are not served, so not those of {id:?}"),
+    };
+    let code =
+        if id.is_empty() { ErrorCode::InvalidRequest } else { ErrorCode::UnsupportedVersion };
+    Err(Error::new(code, message))
+}
