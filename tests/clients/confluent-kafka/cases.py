@@ -4,7 +4,7 @@ import functools
 import threading
 import time
 
-from common import BOOTSTRAP, Journal, Member, Spread, broker, equal, eventually, main
+from common import BOOTSTRAP, Journal, Member, Spread, crash_often, equal, eventually, main
 from common import refused, unique
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, KafkaException
 from confluent_kafka import OFFSET_BEGINNING, Producer, TIMESTAMP_CREATE_TIME, TopicPartition
@@ -252,9 +252,7 @@ def group_crash():
 
 def group_static():
     name, group, spread, seen = topic(4), unique("group"), Spread(), []
-    start = lambda n: Threaded(
-        name, group, spread, n, seen, **{"group.instance.id": f"i{n}"}
-    )
+    start = lambda n: Threaded(name, group, spread, n, seen, **{"group.instance.id": f"i{n}"})
     first, second = start(0), start(1)
     eventually("two members share four partitions", lambda: spread.whole([0, 1], 4), 40)
     share, before = spread.owned[0], second.rebalances
@@ -506,12 +504,7 @@ def restart():
     producing = threading.Thread(target=produce, daemon=True)
     consuming.start()
     producing.start()
-    for _ in range(4):
-        before = journal.total()
-        eventually("records are acknowledged", lambda: journal.total() > before + 300, 40)
-        if _ < 3:
-            broker("kill")
-            broker("start")
+    crash_often(journal)
     stop.set()
     producing.join(70)
     eventually("all is read", lambda: sum(map(len, live.values())) >= journal.total())

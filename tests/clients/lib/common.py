@@ -158,6 +158,16 @@ class Journal:
                 raise AssertionError(f"{where}: out of order")
 
 
+def crash_often(journal, times=3, records=300):
+    """Kills the broker while records flow: before, between and after there is progress."""
+    for crash in range(times + 1):
+        enough = journal.total() + records
+        eventually("records are acknowledged", lambda: journal.total() > enough, 40)
+        if crash < times:
+            broker("kill")
+            broker("start")
+
+
 def main(cases, member=None):
     """Runs the case that the command line names; see lib/cases for what the exit codes mean."""
     name, words = sys.argv[1], sys.argv[2:]
