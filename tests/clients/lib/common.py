@@ -85,11 +85,12 @@ class Member:
         self.process.wait()
 
 
-def create_topic(name, partitions=1):
+def create_topic(name, partitions=1, **config):
     """Creates a topic for clients that can not, by one CreateTopics request of version 2."""
     host, port = BOOTSTRAP.rsplit(":", 1)
     string = lambda text: struct.pack(">h", len(text)) + text.encode()
-    topic = string(name) + struct.pack(">ihii", partitions, 1, 0, 0)
+    topic = string(name) + struct.pack(">ihii", partitions, 1, 0, len(config))
+    topic += b"".join(string(key) + string(value) for key, value in config.items())
     body = struct.pack(">i", 1) + topic + struct.pack(">i?", 20000, False)
     request = struct.pack(">hhi", 19, 2, 7) + string("suite") + body
     with socket.create_connection((host, int(port)), timeout=20) as stream:
