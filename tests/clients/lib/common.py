@@ -61,7 +61,7 @@ def refused(what, kinds, call):
 
 
 def broker(verb):
-    if "BROKER" not in os.environ:
+    if not os.environ.get("BROKER"):
         raise Skip("this run has no control over its broker")
     subprocess.run([os.environ["BROKER"], verb], check=True, stdout=sys.stderr)
 
