@@ -1,5 +1,5 @@
-// @platformatic/kafka, a client in JavaScript for the newest versions of every request. It reads as a
-// member of a group only, so `read` joins one.
+// @platformatic/kafka, a client in JavaScript for the newest versions of every request. It reads as
+// a member of a group only, so `read` joins one.
 
 import { setTimeout as later } from 'node:timers/promises'
 
