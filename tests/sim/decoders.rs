@@ -6,6 +6,7 @@ use std::process::{Command, ExitCode};
 use bytes::Bytes;
 use rivvend::log::clean::CleanShutdown;
 use rivvend::log::producers::Producers;
+use rivvend::protocol::kafka::{FetchRequest, Message};
 use rivvend::record::{
     BatchBuilder, BatchHeader, CheckRules, CheckedBatch, Compression, decode_records, layout,
     parse_record_list,
@@ -16,6 +17,7 @@ use rivvend::types::{Millis, Offset};
 const SLACK_KIB: u64 = 24 * 1024;
 const BOMB_BYTES: usize = 4 << 20;
 const BOMB_CAP: usize = 64 << 10;
+const KAFKA_TOPICS: usize = 1 << 20;
 
 /// Measures all decoders in another process, which has `bug` if one is named.
 pub(crate) fn check(bug: Option<&str>) -> (u64, u64) {
@@ -59,6 +61,10 @@ const CASES: &[Case] = &[
     ("batch of zeros in zstd", || bomb(Compression::Zstd)),
     ("batch of zeros in gzip", || bomb(Compression::Gzip)),
     ("batch of zeros in lz4", || bomb(Compression::Lz4)),
+    ("Kafka request that declares a million topics", || kafka_topics(&[0; KAFKA_TOPICS])),
+    ("Kafka request of a million topics without a name", || {
+        kafka_topics(&[1, 1, 0].repeat(KAFKA_TOPICS))
+    }),
     ("list of records", || {
         let bytes = [0xff, 0xff, 0xff, 0xff, 0x0f, 0, 0, 0, 0, 0];
         drop(parse_record_list(&bytes, 1 << 20));
@@ -89,6 +95,19 @@ fn declared_records() -> usize {
     let batch = CheckedBatch::take(&mut Bytes::from(bytes), &CheckRules::internal());
     let batch = batch.expect("header and checksum are right");
     assert!(decode_records(&batch).is_err(), "there is one record and not a million");
+    received
+}
+
+/// A Fetch request whose array of topics has these bytes. Panics, so fails, when it is taken: its
+/// topics are some thirty times larger in memory than on the wire.
+fn kafka_topics(topics: &[u8]) -> usize {
+    // Replica, waits and limits, session; then how many topics there are, plus one.
+    let mut body = vec![0; 4 + 4 + 4 + 4 + 1 + 8];
+    body.extend_from_slice(&[0x81, 0x80, 0x40]);
+    body.extend_from_slice(topics);
+    let received = body.len();
+    let read = FetchRequest::from_bytes(Bytes::from(body), 12);
+    assert!(read.is_err(), "no honest request is like this");
     received
 }
 

@@ -8,6 +8,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::wire::Text;
 use crate::limits;
+use crate::planted::{self, Bug};
 
 /// Why bytes are not the message they should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -203,10 +204,15 @@ impl Reader {
     pub(super) fn grow<T>(&mut self, items: &mut Vec<T>, count: usize) -> Result<(), DecodeError> {
         const FIRST: usize = 32;
         const FACTOR: usize = 4;
-        let room = count.min(FIRST.max(items.capacity().saturating_mul(FACTOR)));
-        let bytes = room.saturating_mul(size_of::<T>());
-        let left = self.memory_bytes.checked_sub(bytes).ok_or(DecodeError::MemoryExceeded)?;
-        self.memory_bytes = left;
+        let bounded = count.min(FIRST.max(items.capacity().saturating_mul(FACTOR)));
+        let room = if planted::is(Bug::AllocateDeclared) {
+            count
+        } else {
+            let bytes = bounded.saturating_mul(size_of::<T>());
+            let left = self.memory_bytes.checked_sub(bytes).ok_or(DecodeError::MemoryExceeded)?;
+            self.memory_bytes = left;
+            bounded
+        };
         items.reserve_exact(room - items.len());
         Ok(())
     }

@@ -139,3 +139,39 @@ fn a_known_tagged_field_is_as_long_as_it_says() {
     assert_eq!(fetch(&[1, 0, 4, 3, b'a', b'b', 0]), Err(DecodeError::TagLength(0)));
     assert_eq!(fetch(&[1, 0, 2, 3, b'a', b'b']), Err(DecodeError::TagLength(0)));
 }
+
+/// Elements without a byte could be any number.
+#[test]
+fn elements_that_take_no_bytes_are_refused() {
+    #[derive(Debug, PartialEq)]
+    struct Nothing;
+    impl wire::Wire for Nothing {
+        fn read(_: &mut Reader, _: wire::Shape) -> Result<Nothing, DecodeError> {
+            Ok(Nothing)
+        }
+
+        fn write(&self, _: &mut Writer, _: wire::Shape) -> Result<(), EncodeError> {
+            Ok(())
+        }
+    }
+    let mut reader = Reader::new(Bytes::from_static(&[0, 0, 0, 2, 0, 0]));
+    let shape = arbitrary::shape(ApiKey::Metadata, 0);
+    let read: Result<Vec<Nothing>, _> = wire::Wire::read(&mut reader, shape);
+    assert_eq!(read, Err(DecodeError::EmptyElement));
+}
+
+#[test]
+fn a_structure_is_marked_as_there_or_as_null() {
+    let mut bytes = vec![0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 2, 0xff, 0];
+    let read = |bytes: &[u8]| {
+        let bytes = Bytes::copy_from_slice(bytes);
+        let read = ConsumerGroupHeartbeatResponse::from_bytes(bytes, 0);
+        read.map(|response| response.assignment)
+    };
+    assert_eq!(read(&bytes), Ok(None));
+    bytes[16] = 2;
+    assert_eq!(read(&bytes), Err(DecodeError::NullMark(2)));
+    bytes[16] = 1;
+    bytes.splice(17.., [1, 0, 0]);
+    assert_eq!(read(&bytes), Ok(Some(ConsumerGroupHeartbeatResponseAssignment::default())));
+}
