@@ -1,6 +1,6 @@
-//! The APIs that are spoken, their numbers and their versions: Kafka 4.4's, exactly, as clients take
-//! features from them. Old librdkafka asks for the lowest versions by number and silently does
-//! without compression, groups or SASL where they are gone.
+//! The APIs that are spoken, their numbers and their versions: Kafka 4.4's, exactly, as clients
+//! take features from them. Old librdkafka asks for the lowest versions by number and silently
+//! does without compression, groups or SASL where they are gone.
 
 use std::ops::RangeInclusive;
 

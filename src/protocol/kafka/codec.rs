@@ -1,6 +1,6 @@
-//! Reads and writes the primitive values of Kafka's protocol: big-endian integers, lengths, unsigned
-//! varints and tagged fields. Owns the bounds that hold for any message: what a peer declares is
-//! believed only as far as bytes have arrived for it. Knows no message.
+//! Reads and writes the primitive values of Kafka's protocol: big-endian integers, lengths,
+//! unsigned varints and tagged fields. Owns the bounds that hold for any message: what a peer
+//! declares is believed only as far as bytes have arrived for it. Knows no message.
 
 use std::fmt;
 
@@ -66,7 +66,7 @@ pub enum DecodeError {
 /// Why a message can not be put into bytes at some version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EncodeError {
-    /// The version has no room for what the field says, and leaving it out would change the meaning.
+    /// The version has no room for what the field says, which may not be left out.
     #[error("version {version} has no field {field}, which is set")]
     FieldNotInVersion {
         /// Name of the field.

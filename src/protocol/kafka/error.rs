@@ -1,11 +1,15 @@
 //! Kafka's error codes: number, name, whether a retry can help, and what each means. The table is
-//! Kafka 4.4's, complete, because clients ask for names of codes that we never send. Also says which
-//! of them stands for each error of our own.
+//! Kafka 4.4's, complete, because clients ask for names of codes that we never send. Also says
+//! which of them stands for each error of our own.
 
 use crate::protocol::error::ErrorCode as NativeError;
 
 macro_rules! error_codes {
-    ($($(#[$meta:meta])* $name:ident = $code:literal, $wire:literal, $retriable:literal, $message:literal;)*) => {
+    ($(
+        $(#[$meta:meta])*
+        $name:ident = $code:literal, $wire:literal, $retriable:literal,
+            $message:literal;
+    )*) => {
         /// What went wrong, as clients of the Kafka protocol learn it.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
         #[repr(i16)]
@@ -338,7 +342,8 @@ error_codes! {
         "The server has as many share sessions as it may have.";
     GroupDeletionFailed = 134, "GROUP_DELETION_FAILED", false,
         "The group could not be deleted; the message says why.";
-    StreamsTopologyDescriptionUpdateFailed = 135, "STREAMS_TOPOLOGY_DESCRIPTION_UPDATE_FAILED", false,
+    StreamsTopologyDescriptionUpdateFailed = 135,
+        "STREAMS_TOPOLOGY_DESCRIPTION_UPDATE_FAILED", false,
         "The description of the Streams topology was not taken; the message says why.";
     ControllerIdNotRegistered = 136, "CONTROLLER_ID_NOT_REGISTERED", false,
         "No controller with this id is registered.";

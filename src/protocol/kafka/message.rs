@@ -13,8 +13,8 @@
 //! }
 //! ```
 //!
-//! A field that a version lacks is dropped by the encoder when it is *ignorable* or has its default;
-//! anything else is an error, because the peer would understand something different.
+//! A field that a version lacks is dropped by the encoder when it is *ignorable* or has its
+//! default; anything else is an error, because the peer would understand something different.
 
 use bytes::Bytes;
 

@@ -1,7 +1,7 @@
 //! The Kafka wire protocol as Kafka 4.4 speaks it: every message declared once (one file per API),
-//! from which its struct, decoder and encoder follow. Pure; knows nothing of sockets, topics or what
-//! a request does. Answers that refer to bytes of a log are encoded around them, so that those can
-//! go from the disk to the socket without being copied.
+//! from which its struct, decoder and encoder follow. Pure; knows nothing of sockets, topics or
+//! what a request does. Answers that refer to bytes of a log are encoded around them, so that
+//! those can go from the disk to the socket without being copied.
 
 pub mod api;
 pub mod codec;

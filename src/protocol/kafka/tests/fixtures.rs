@@ -1,5 +1,6 @@
-//! Bytes that the code of Kafka 4.4 itself (kafka-clients, from its JSON form of each message) made,
-//! for the versions that `peer` lacks and for the largest request of all. They may never change.
+//! Bytes that the code of Kafka 4.4 itself (kafka-clients, from its JSON form of each message)
+//! made, for the versions that `peer` lacks and for the largest request of all. They may never
+//! change.
 
 use bytes::Bytes;
 

@@ -17,7 +17,7 @@ use crate::random::Random;
 /// How many messages of each kind and version are made.
 const ROUNDS: u64 = 40;
 
-/// Calls a generic function, or a method of a visitor, with each request type there is.
+/// Hands every request type there is to a macro.
 macro_rules! with_each_request {
     ($call:ident) => {
         $call!(
@@ -66,13 +66,13 @@ macro_rules! with_each_request {
     };
 }
 
+/// What every message is.
+trait Whole: Message + Arbitrary + Clone + std::fmt::Debug + PartialEq + Default {}
+impl<M: Message + Arbitrary + Clone + std::fmt::Debug + PartialEq + Default> Whole for M {}
+
 /// What a test does with every message at every version of it.
 trait Visit {
-    fn message<M: Message + Arbitrary + Clone + std::fmt::Debug + PartialEq + Default>(
-        &mut self,
-        version: i16,
-        response: bool,
-    );
+    fn message<M: Whole>(&mut self, version: i16, response: bool);
 }
 
 /// Lets a test see every message at every version that is served.
@@ -91,10 +91,6 @@ fn visit(visitor: &mut impl Visit) {
     }
     with_each_request!(each);
 }
-
-/// What every message is.
-trait Whole: Message + Arbitrary + Clone + std::fmt::Debug + PartialEq + Default {}
-impl<M: Message + Arbitrary + Clone + std::fmt::Debug + PartialEq + Default> Whole for M {}
 
 /// A message at some version with its bytes.
 fn made<M: Message + Arbitrary>(random: &mut Random, version: i16) -> (M, Bytes) {
@@ -133,11 +129,7 @@ fn every_api_has_its_messages() {
 fn messages_read_back_from_their_bytes() {
     struct RoundTrip(Random);
     impl Visit for RoundTrip {
-        fn message<M: Message + Arbitrary + Clone + std::fmt::Debug + PartialEq + Default>(
-            &mut self,
-            version: i16,
-            _: bool,
-        ) {
+        fn message<M: Whole>(&mut self, version: i16, _: bool) {
             for _ in 0..ROUNDS {
                 let (message, bytes) = made::<M>(&mut self.0, version);
                 let read = M::from_bytes(bytes, version);
@@ -153,11 +145,7 @@ fn messages_read_back_from_their_bytes() {
 fn a_byte_too_few_or_too_many_is_refused() {
     struct Cut(Random);
     impl Visit for Cut {
-        fn message<M: Message + Arbitrary + Clone + std::fmt::Debug + PartialEq + Default>(
-            &mut self,
-            version: i16,
-            _: bool,
-        ) {
+        fn message<M: Whole>(&mut self, version: i16, _: bool) {
             for _ in 0..4 {
                 let (_, bytes) = made::<M>(&mut self.0, version);
                 for length in 0..bytes.len() {

@@ -57,11 +57,7 @@ struct Compare {
 }
 
 impl Visit for Compare {
-    fn message<M: Message + Arbitrary + Clone + std::fmt::Debug + PartialEq + Default>(
-        &mut self,
-        version: i16,
-        response: bool,
-    ) {
+    fn message<M: Whole>(&mut self, version: i16, response: bool) {
         for _ in 0..ROUNDS {
             let (message, bytes) = made::<M>(&mut self.random, version);
             let (text, again) = match through_peer(M::KEY, version, response, &bytes) {
