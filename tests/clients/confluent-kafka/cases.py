@@ -471,7 +471,8 @@ def fetch_long_poll():
 def restart():
     name, partitions = topic(3), 3
     journal, stop = Journal(partitions), threading.Event()
-    sender = producer(**{"enable.idempotence": True, "acks": "all", "linger.ms": 2})
+    soon = {"reconnect.backoff.max.ms": 500}
+    sender = producer(**{"enable.idempotence": True, "acks": "all", "linger.ms": 2, **soon})
     live = {partition: [] for partition in range(partitions)}
 
     def delivered(error, message):
@@ -490,7 +491,7 @@ def restart():
             sender.poll(0.001)
         equal(sender.flush(60), 0, "records that are still unsent")
 
-    reader = consumer()
+    reader = consumer(**soon)
     reader.assign([TopicPartition(name, p, OFFSET_BEGINNING) for p in range(partitions)])
 
     def consume(until):

@@ -347,11 +347,12 @@ class Arrived(Journal):
 
 def restart():
     name = topic()
-    reader = Running("-C", "-t", name, "-E")
+    soon = ["-X", "reconnect.backoff.max.ms=500"]
+    reader = Running("-C", "-t", name, "-E", *soon)
     journal = Arrived(1, reader)
     options = ["enable.idempotence=true", "acks=all", "linger.ms=2"]
     sender = subprocess.Popen(
-        ["kcat", "-b", BOOTSTRAP, "-P", "-t", name, "-E"]
+        ["kcat", "-b", BOOTSTRAP, "-P", "-t", name, "-E", *soon]
         + [word for option in options for word in ("-X", option)],
         stdin=subprocess.PIPE,
         bufsize=0,
