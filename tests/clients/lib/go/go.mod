@@ -1,0 +1,3 @@
+module rivvend.tests/suite
+
+go 1.24
