@@ -90,8 +90,8 @@ final class Administration {
     }
 
     private static void alter(
-            Admin admin, ConfigResource resource, String key, String value, AlterConfigOp.OpType how)
-            throws Exception {
+            Admin admin, ConfigResource resource, String key, String value,
+            AlterConfigOp.OpType how) throws Exception {
         var change = new AlterConfigOp(new ConfigEntry(key, value), how);
         admin.incrementalAlterConfigs(Map.of(resource, List.of(change))).all().get();
     }
