@@ -143,12 +143,30 @@ fn explain(error: &clap::Error) -> Failure {
     let text = error.render().to_string();
     let text = text.trim_end();
     let text = text.strip_prefix("error: ").unwrap_or(text);
+    let source = std::error::Error::source(error).map(ToString::to_string);
+    let text = match source.as_deref().and_then(number_mistake) {
+        Some((told, better)) => text.replacen(&told, better, 1),
+        None => text.to_owned(),
+    };
     let (tips, paragraphs): (Vec<&str>, Vec<&str>) =
         text.split("\n\n").partition(|paragraph| paragraph.starts_with(TIP));
     let failure = Failure::usage(paragraphs.join("\n\n"));
     let lines = tips.iter().flat_map(|tip| tip.lines());
     let tips: Vec<&str> = lines.map(|line| line.strip_prefix(TIP).unwrap_or(line)).collect();
     if tips.is_empty() { failure } else { failure.hint(tips.join("; ")) }
+}
+
+/// What the standard library says of text that is no number, and how to say it to people.
+fn number_mistake(told: &str) -> Option<(String, &'static str)> {
+    let mistakes = [
+        ("", "is no number"),
+        ("x", "is no whole number"),
+        ("99999999999999999999", "is too large"),
+        ("-99999999999999999999", "is too small"),
+    ];
+    let told_of = |text: &str| text.parse::<i64>().map_err(|error| error.to_string()).err();
+    let known = mistakes.into_iter().filter_map(|(text, better)| Some((told_of(text)?, better)));
+    known.into_iter().find(|(known, _)| told == known)
 }
 
 /// The subcommand that came after a flag.
@@ -220,6 +238,18 @@ mod tests {
         assert!(refused("config show --outptu json").contains("--output"));
         assert!(refused("serve --bind").contains("--bind"));
         assert!(refused("serve --http-port 70000").contains("65535"));
+        for (line, why) in [
+            ("topic create a -p many", "'many' for '--partitions <N>': is no whole number"),
+            ("topic create a -p 1.5", "is no whole number"),
+            ("topic create a -p 99999999999999999999", "is too large"),
+            ("consume a -n none", "is no whole number"),
+            ("consume a -p 0,x", "is no whole number"),
+            ("inspect batch d -n 1e3", "is no whole number"),
+            ("bench produce --producers x", "is no whole number"),
+            ("consume -r (", "is no regular expression: unclosed group"),
+        ] {
+            assert!(refused(line).contains(why), "{line}: {}", refused(line));
+        }
         let failure = parsed("topic creat x").expect_err("no such verb");
         assert!(failure.hint.is_some_and(|hint| hint.contains("'create'")));
         assert!(failure.message.contains("Usage: rivvend topic"), "{}", failure.message);

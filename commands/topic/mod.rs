@@ -74,7 +74,12 @@ struct Common {
 
 /// A pattern for whole names, so that `orders` does not select `orders-test`.
 pub(crate) fn whole_name(pattern: &str) -> Result<Regex, String> {
-    Regex::new(&format!("^(?:{pattern})$")).map_err(|error| error.to_string())
+    Regex::new(&format!("^(?:{pattern})$")).map_err(|error| {
+        // The pattern stands in front of it; what the parser draws is that with our own around it.
+        let error = error.to_string();
+        let why = error.lines().last().unwrap_or_default();
+        format!("is no regular expression: {}", why.strip_prefix("error: ").unwrap_or(why))
+    })
 }
 
 impl Selection {
