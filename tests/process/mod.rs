@@ -35,6 +35,7 @@ mod readme;
 mod records;
 mod service;
 mod shells;
+mod terminal;
 mod verbs;
 mod wire;
 
