@@ -20,6 +20,7 @@ mod descriptors;
 mod disk_full;
 mod doctor;
 mod faults;
+mod forms;
 mod frames;
 mod fuzz;
 mod generated;
