@@ -6,13 +6,16 @@ use std::io::{self, Write};
 use clap::{Args, ValueEnum};
 use comfy_table::{Attribute, Cell, CellAlignment, ColumnConstraint, ContentArrangement};
 use comfy_table::{Table, Width, presets};
-use serde::Serialize;
+use serde::ser::SerializeSeq;
+use serde::{Serialize, Serializer as _};
 
 use crate::failure::Failure;
 use crate::terminal;
 
 /// A column of text that does not fit is wrapped, but never narrower than this.
 const WRAPPED_WIDTH_MIN: u16 = 12;
+/// Rows of a table that are laid out together.
+const PAGE_ROWS: usize = 1_000;
 
 /// Forms of output that every command has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -145,6 +148,96 @@ impl<T: Serialize> Listing<'_, T> {
             column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(at_least + 2)));
         }
         table.lines().try_for_each(|line| writeln!(out, "{}", line.trim_end()))
+    }
+}
+
+/// Items of one kind that come one by one, and may be more than fit into memory.
+pub(crate) struct Stream<T: 'static> {
+    /// How a table shows them.
+    pub(crate) columns: &'static [Column<T>],
+    /// What names an item.
+    pub(crate) name: fn(&T) -> String,
+}
+
+/// Takes an item of a [`Stream`].
+pub(crate) type Sink<'a, T> = dyn FnMut(T) -> Result<(), Failure> + 'a;
+
+impl<T: Serialize> Stream<T> {
+    /// Prints to standard output what `feed` gives the sink. Where that fails, what was printed
+    /// before is whole in every form.
+    pub(crate) fn print<R>(
+        &self,
+        format: Format,
+        feed: impl FnOnce(&mut Sink<'_, T>) -> Result<R, Failure>,
+    ) -> Result<R, Failure> {
+        let mut out = io::BufWriter::new(io::stdout().lock());
+        let fed = self.write(format, Screen::of_stdout(), &mut out, feed)?;
+        out.flush()?;
+        fed
+    }
+
+    /// Writes it; the outer error is that of the output.
+    fn write<R>(
+        &self,
+        format: Format,
+        screen: Screen,
+        out: &mut impl Write,
+        feed: impl FnOnce(&mut Sink<'_, T>) -> Result<R, Failure>,
+    ) -> io::Result<Result<R, Failure>> {
+        match format {
+            Format::Table | Format::Wide => self.write_pages(format, screen, out, feed),
+            Format::Name => Ok(feed(&mut |item| Ok(writeln!(out, "{}", (self.name)(&item))?))),
+            Format::Jsonl => Ok(feed(&mut |item| Ok(write_one(format, &item, out)?))),
+            Format::Json => {
+                let mut list = serde_json::Serializer::pretty(&mut *out);
+                let mut list = list.serialize_seq(None)?;
+                let fed =
+                    feed(&mut |item| Ok(list.serialize_element(&item).map_err(io::Error::from)?));
+                SerializeSeq::end(list)?;
+                writeln!(out)?;
+                Ok(fed)
+            }
+            Format::Yaml => {
+                let mut is_empty = true;
+                let fed = feed(&mut |item| {
+                    is_empty = false;
+                    // Lists of one item behind each other are a list.
+                    Ok(write_one(format, &[item], out)?)
+                });
+                if is_empty {
+                    write_one::<[T; 0]>(format, &[], out)?;
+                }
+                Ok(fed)
+            }
+        }
+    }
+
+    /// A table has to know its items to be laid out, so a long one gets its titles again.
+    fn write_pages<R>(
+        &self,
+        format: Format,
+        screen: Screen,
+        out: &mut impl Write,
+        feed: impl FnOnce(&mut Sink<'_, T>) -> Result<R, Failure>,
+    ) -> io::Result<Result<R, Failure>> {
+        let (columns, name) = (self.columns, self.name);
+        let (mut page, mut is_first) = (Vec::new(), true);
+        let mut write = |page: &[T]| {
+            if !std::mem::take(&mut is_first) {
+                writeln!(out)?;
+            }
+            Listing { items: page, columns, name }.write(format, screen, out)
+        };
+        let fed = feed(&mut |item| {
+            if page.len() == PAGE_ROWS {
+                write(&page)?;
+                page.clear();
+            }
+            page.push(item);
+            Ok(())
+        });
+        write(&page)?;
+        Ok(fed)
     }
 }
 
@@ -317,6 +410,49 @@ mod tests {
         assert_eq!(nothing(Format::Yaml), "[]\n");
         assert_eq!(nothing(Format::Jsonl) + &nothing(Format::Name), "");
         assert_eq!(nothing(Format::Table), "NAME  SIZE\n");
+    }
+
+    fn streamed(format: Format, count: usize) -> String {
+        let stream = Stream { columns: COLUMNS, name: |item: &Item| item.name.to_owned() };
+        let mut out = Vec::new();
+        let fed = stream.write(format, ENDLESS, &mut out, |sink| {
+            (0..count).try_for_each(|size| sink(Item { name: "a", size: size as u64 }))
+        });
+        fed.expect("memory").expect("nothing fails");
+        String::from_utf8(out).expect("text")
+    }
+
+    #[test]
+    fn a_stream_prints_what_a_list_of_the_same_items_does() {
+        for format in Format::value_variants() {
+            for count in [0, 1, 3, PAGE_ROWS] {
+                let item = |size| Item { name: "a", size: size as u64 };
+                let items: Vec<Item> = (0..count).map(item).collect();
+                let listed = printed_on(ENDLESS, *format, &items);
+                assert_eq!(streamed(*format, count), listed, "{format:?} {count}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_long_table_repeats_its_titles_and_loses_no_row() {
+        let text = streamed(Format::Table, PAGE_ROWS + 1);
+        let (first, second) = text.split_once("\n\n").expect("two pages");
+        assert_eq!(first.lines().count(), PAGE_ROWS + 1);
+        assert_eq!(second, format!("NAME  SIZE\na     {PAGE_ROWS}\n"));
+    }
+
+    #[test]
+    fn what_fails_in_the_middle_leaves_a_whole_document() {
+        let stream = Stream { columns: COLUMNS, name: |item: &Item| item.name.to_owned() };
+        let mut out = Vec::new();
+        let fed = stream.write::<()>(Format::Json, ENDLESS, &mut out, |sink| {
+            sink(Item { name: "a", size: 1 })?;
+            Err(Failure::failed("the disk is gone"))
+        });
+        assert!(fed.expect("memory").is_err());
+        let items: Vec<serde_json::Value> = serde_json::from_slice(&out).expect("JSON");
+        assert_eq!(items.len(), 1);
     }
 
     #[test]

@@ -20,7 +20,7 @@ use super::time_column;
 use super::walk::{Step, Walk, last_offset};
 use crate::failure::{Exit, Failure, Outcome};
 use crate::format::{FORMAT_HELP, Format as RecordFormat, View, write_json};
-use crate::output::{Column, ErrorArgs, Format, Listing};
+use crate::output::{Column, ErrorArgs, Format, Sink, Stream};
 
 /// Show the header of batches, and their records
 #[derive(Args, Clone, Debug)]
@@ -163,19 +163,18 @@ pub(super) fn run(args: &BatchArgs) -> Outcome {
         from: args.offset.unwrap_or(i64::MIN),
         most: args.num.unwrap_or(if args.offset.is_some() { 1 } else { usize::MAX }),
         records: args.records || args.format.is_some(),
-        found: Vec::new(),
+        found: 0,
         spot: None,
         end: log.segments.first().map_or(0, |first| first.base),
     };
-    search.run()?;
-    print(args, &search.found)?;
+    print(args, &mut search)?;
     match (search.spot, args.offset) {
         (Some((damage, true)), _) => Err(Failure::failed(format!("damage in {damage}"))),
         (Some((tail, false)), _) => {
             eprintln!("unsynced tail of {} bytes: {tail}", tail.bytes);
             Ok(Exit::Ok)
         }
-        (None, Some(offset)) if search.found.is_empty() => {
+        (None, Some(offset)) if search.found == 0 => {
             let first = log.segments.first().map_or(0, |first| first.base);
             let message = format!(
                 "offset {offset} is not in {}, which has {first} up to, but not, {}",
@@ -188,40 +187,51 @@ pub(super) fn run(args: &BatchArgs) -> Outcome {
     }
 }
 
-fn print(args: &BatchArgs, found: &[Batch]) -> Result<(), Failure> {
+/// Prints what is found while it is. A table of batches comes before their records, so those are
+/// searched for once more.
+fn print(args: &BatchArgs, search: &mut Search<'_>) -> Result<(), Failure> {
     if let Some(format) = &args.format {
-        return print_records(found, format);
+        return print_records(search, format);
     }
+    let is_for_people = matches!(args.output, Format::Table | Format::Wide);
+    let again = (args.records && is_for_people).then(|| search.clone());
+    search.records = args.records && !is_for_people;
     let name = |batch: &Batch| batch.base_offset.to_string();
-    Listing { items: found, columns: COLUMNS, name }.print(args.output)?;
-    if args.records && matches!(args.output, Format::Table | Format::Wide) {
+    Stream { columns: COLUMNS, name }.print(args.output, |sink| search.run(sink))?;
+    if let Some(mut search) = again {
         let line = "%t/%p@%o  %T{rfc3339}  %h{%k{text}=%v{text} } %k{text}  %v{text}\\n";
         let format = RecordFormat::parse(line).expect("our own formats are valid");
         io::stdout().lock().write_all(b"\n")?;
-        return print_records(found, &format);
+        return print_records(&mut search, &format);
     }
     Ok(())
 }
 
-fn print_records(found: &[Batch], format: &RecordFormat) -> Result<(), Failure> {
+fn print_records(search: &mut Search<'_>, format: &RecordFormat) -> Result<(), Failure> {
     let mut out = io::BufWriter::new(io::stdout().lock());
-    let mut line = Vec::new();
-    let records = found.iter().flat_map(|batch| batch.records.iter().flatten());
-    for (count, record) in (0..).zip(records) {
-        line.clear();
-        record.with_view(count, |view| format.write(view, &mut line));
-        out.write_all(&line)?;
-    }
-    Ok(out.flush()?)
+    let (mut line, mut count) = (Vec::new(), 0);
+    let searched = search.run(&mut |batch| {
+        for record in batch.records.iter().flatten() {
+            line.clear();
+            record.with_view(count, |view| format.write(view, &mut line));
+            out.write_all(&line)?;
+            count += 1;
+        }
+        Ok(())
+    });
+    out.flush()?;
+    searched
 }
 
-/// What is looked for, and what was found.
+/// What is looked for, and what was found. Batches are given away as soon as they are.
+#[derive(Clone)]
 struct Search<'a> {
     log: &'a LogFiles,
     from: i64,
     most: usize,
     records: bool,
-    found: Vec<Batch>,
+    /// Batches that were given away.
+    found: usize,
     /// Where the search ended, if that was no sound batch, and whether it had been durable.
     spot: Option<(Spot, bool)>,
     /// The offset after the last batch that was passed.
@@ -229,11 +239,11 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
-    fn run(&mut self) -> Result<(), Failure> {
+    fn run(&mut self, sink: &mut Sink<'_, Batch>) -> Result<(), Failure> {
         let first = self.log.segments.partition_point(|segment| segment.base <= self.from);
         let mut before = None;
         for segment in &self.log.segments[first.saturating_sub(1)..] {
-            if self.found.len() >= self.most || self.spot.is_some() {
+            if self.found >= self.most || self.spot.is_some() {
                 break;
             }
             if let Some(end) = before.filter(|end| *end != segment.base) {
@@ -241,28 +251,28 @@ impl Search<'_> {
                 self.stop(segment, 0, why);
                 break;
             }
-            self.search(segment)?;
+            self.search(segment, sink)?;
             before = Some(self.end);
         }
         Ok(())
     }
 
-    fn search(&mut self, segment: &SegmentFile) -> Result<(), Failure> {
+    fn search(&mut self, segment: &SegmentFile, sink: &mut Sink<'_, Batch>) -> Result<(), Failure> {
         let unreadable = |error| Failure::file("read", &segment.path, &error);
         let (offset, position) = self.start_in(segment);
         let mut walk = Walk::open_at(&segment.path, position).map_err(unreadable)?;
         self.end = offset;
-        while self.found.len() < self.most {
+        while self.found < self.most {
             let at = walk.position();
             match walk.next().map_err(unreadable)? {
                 Step::End => break,
-                Step::Batch(batch) => self.take(segment, at, &batch),
+                Step::Batch(batch) => self.take(segment, at, &batch, sink)?,
                 Step::Bad(mut why) => {
                     if walk.is_zero_from_here().map_err(unreadable)? {
                         "zeros to the end of the file".clone_into(&mut why);
                     } else if let Some(header) = walk.header_here() {
                         let batch = Batch::of(&segment.path, at, &header);
-                        self.found.push(Batch { error: Some(why.clone()), ..batch });
+                        self.give(Batch { error: Some(why.clone()), ..batch }, sink)?;
                     }
                     self.stop(segment, at, why);
                 }
@@ -283,12 +293,18 @@ impl Search<'_> {
         before.map_or((segment.base, 0), |entry| (entry.offset.0, entry.position))
     }
 
-    fn take(&mut self, segment: &SegmentFile, at: u64, batch: &CheckedBatch) {
+    fn take(
+        &mut self,
+        segment: &SegmentFile,
+        at: u64,
+        batch: &CheckedBatch,
+        sink: &mut Sink<'_, Batch>,
+    ) -> Result<(), Failure> {
         let (header, expected) = (batch.header(), self.end);
         self.end = last_offset(header).saturating_add(1);
         let is_wanted = self.end > self.from;
         if !is_wanted && header.base_offset.0 == expected {
-            return;
+            return Ok(());
         }
         let mut item = Batch::of(&segment.path, at, header);
         item.marker = marker(batch);
@@ -302,11 +318,17 @@ impl Search<'_> {
             item.error = Some(format!("it should begin at offset {expected}"));
         }
         let error = item.error.clone();
-        self.found.push(item);
+        self.give(item, sink)?;
         if let Some(why) = error {
             self.end = expected;
             self.stop(segment, at, why);
         }
+        Ok(())
+    }
+
+    fn give(&mut self, batch: Batch, sink: &mut Sink<'_, Batch>) -> Result<(), Failure> {
+        self.found += 1;
+        sink(batch)
     }
 
     fn stored(&self, records: Vec<OwnedRecord>) -> Vec<StoredRecord> {

@@ -231,14 +231,7 @@ impl Broker {
 
     /// Resident memory in bytes: now, and at most so far.
     pub(super) fn memory(&self) -> (u64, u64) {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()));
-        let status = status.expect("it runs");
-        let kib = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("a line");
-            let number = line.trim().trim_end_matches(" kB").parse::<u64>();
-            number.expect("a number") * 1024
-        };
-        (kib("VmRSS:"), kib("VmHWM:"))
+        memory_of(self.pid())
     }
 
     /// A client of it.
@@ -340,6 +333,17 @@ pub(super) fn snapshot(directory: &Path) -> std::collections::BTreeMap<PathBuf, 
         }
     }
     files
+}
+
+/// Resident memory of a process in bytes: now, and at most so far.
+pub(super) fn memory_of(pid: u32) -> (u64, u64) {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+    let kib = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("a line");
+        let number = line.trim().trim_end_matches(" kB").parse::<u64>();
+        number.expect("a number") * 1024
+    };
+    (kib("VmRSS:"), kib("VmHWM:"))
 }
 
 /// The files of a kind below a data directory's topics, in order.

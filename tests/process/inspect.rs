@@ -3,13 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Output, Stdio};
 
 use rivvend::record::BatchHeader;
 use serde_json::Value;
 
-use super::broker::{Broker, Setup, rivvend, snapshot};
+use super::broker::{Broker, Setup, memory_of, rivvend, snapshot};
 use super::load::{append, batch, create_topic, read_all};
 
 const TOPIC: &str = "orders";
@@ -547,4 +548,38 @@ fn restore(data: &Path, harmed: &BTreeMap<PathBuf, Vec<u8>>, sound: &BTreeMap<Pa
         fs::write(path, content).expect("written");
     }
     assert!(snapshot(data) == *sound);
+}
+
+/// More batches than memory may take are shown one after the other, with their records.
+#[test]
+fn a_large_log_is_shown_in_little_memory() {
+    const BATCHES: i64 = 200;
+    const VALUE_BYTES: usize = 500_000;
+    const MEMORY_BYTES_MAX: u64 = 48 << 20;
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("00000000000000000000.log");
+    let mut log = fs::File::create(&path).expect("created");
+    let mut sound = batch(&[&[b'x'; VALUE_BYTES]]).to_vec();
+    for offset in 0..BATCHES {
+        sound[..8].copy_from_slice(&offset.to_be_bytes());
+        log.write_all(&sound).expect("written");
+    }
+    for flags in ["--output json -v", "--output yaml -v", "--output wide -v", "-f %v\\n"] {
+        let mut command = rivvend();
+        command.args(["inspect", "batch"]).arg(&path).args(flags.split(' '));
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("it starts");
+        let mut out = child.stdout.take().expect("piped");
+        let (mut block, mut read, mut peak) = (vec![0; 1 << 20], 0, 0);
+        // While there is more than a pipe holds, it is there to be looked at.
+        while read < BATCHES as usize * VALUE_BYTES * 9 / 10 {
+            peak = memory_of(child.id()).1.max(peak);
+            match out.read(&mut block).expect("readable") {
+                0 => panic!("{flags}: it printed {read} bytes only"),
+                more => read += more,
+            }
+        }
+        io::copy(&mut out, &mut io::sink()).expect("readable");
+        assert!(child.wait().expect("it ends").success(), "{flags}");
+        assert!(peak < MEMORY_BYTES_MAX, "{flags}: {peak} bytes");
+    }
 }
