@@ -56,7 +56,7 @@ pub(crate) struct ConsumeArgs {
     fill: Size,
     /// Bytes of a value that it is filled with
     #[arg(long, value_name = "BYTES", default_value_t = 1_000)]
-    #[arg(value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     record_size: u32,
     /// Records in a batch that it is filled with
     #[arg(long, value_name = "N", default_value_t = 1_000)]

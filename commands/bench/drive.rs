@@ -77,7 +77,8 @@ pub(super) struct ServerUse {
     pub(super) rss_bytes: u64,
     /// The most since the process started.
     pub(super) rss_peak_bytes: u64,
-    pub(super) cpu_s_per_gb: f64,
+    /// None where nothing was counted that has bytes.
+    pub(super) cpu_s_per_gb: Option<f64>,
 }
 
 /// What the clients of one thread count.
@@ -211,12 +212,12 @@ fn watch(
     let (mut counts, produced) =
         (sums.main.into_inner().finish(), sums.producers.into_inner().finish());
     spent.attach(&mut counts.intervals);
-    let gigabytes = (counts.bytes as f64 / 1e9).max(1e-9);
+    let gigabytes = (counts.bytes > 0).then_some(counts.bytes as f64 / 1e9);
     let server = spent.server.map(|(cpu_s, rss_bytes)| ServerUse {
         cpu_s,
         rss_bytes,
         rss_peak_bytes: pid.and_then(rss_peak_bytes).unwrap_or(rss_bytes),
-        cpu_s_per_gb: cpu_s / gigabytes,
+        cpu_s_per_gb: gigabytes.map(|gigabytes| cpu_s / gigabytes),
     });
     let Spent { client_cpu_s, processors, watched, .. } = spent;
     Ok(Driven { counts, produced, started_at, client_cpu_s, server, processors, watched, threads })

@@ -164,7 +164,8 @@ impl Document {
         row("client CPU s", format!("{:.2}", self.client_cpu_s));
         if let Some(server) = &self.server {
             row("server CPU s", format!("{:.2}", server.cpu_s));
-            row("server CPU s/GB", format!("{:.2}", server.cpu_s_per_gb));
+            let per_gb = server.cpu_s_per_gb.map(|cpu_s| format!("{cpu_s:.2}"));
+            row("server CPU s/GB", per_gb.unwrap_or_else(|| "-".to_owned()));
             row("server RSS MB", format!("{:.1}", server.rss_bytes as f64 / 1e6));
             row("server RSS peak MB", format!("{:.1}", server.rss_peak_bytes as f64 / 1e6));
         }

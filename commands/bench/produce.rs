@@ -125,6 +125,9 @@ pub(super) fn check_batch(records: u32, record_size: u32) -> anyhow::Result<()> 
 impl ProduceArgs {
     fn check(&self) -> anyhow::Result<()> {
         check_batch(self.batch_records, self.record_size)?;
+        if self.record_size == 0 && self.keys.0.is_none() {
+            return Err(usage("--record-size 0 goes with --keys: there would be nothing to count"));
+        }
         let in_flight = self.pace.pace().in_flight();
         if self.idempotent && in_flight.is_none_or(|batches| batches > IDEMPOTENT_IN_FLIGHT_MAX) {
             return Err(usage("--idempotent goes with --in-flight 5 at most, and not with --rate"));
@@ -270,6 +273,10 @@ mod tests {
         for line in ["--idempotent --in-flight 6", "--idempotent --rate 5"] {
             assert!(parsed(line).expect("syntax").check().is_err(), "{line}");
         }
+        let nothing = parsed("--record-size 0").expect("syntax");
+        assert!(nothing.check().is_err());
+        let keys_only = parsed("--record-size 0 --keys random:5").expect("syntax");
+        assert!(keys_only.check().is_ok(), "keys are something to count");
         let large = parsed("--batch-records 1000 --record-size 100000").expect("syntax");
         assert!(large.check().is_err());
         assert!(keys("random:0").is_err() && keys("random:3").is_ok());

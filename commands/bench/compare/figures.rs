@@ -88,13 +88,13 @@ pub(super) fn of_run(document: &Document) -> Vec<Figure> {
     if let Some(latency) = &document.ack_latency_ms {
         figures.extend(latencies("ack ", latency, &[]));
     }
-    if let Some(server) = &document.server {
+    if let Some(value) = document.server.and_then(|server| server.cpu_s_per_gb) {
         let cost = |second: &Interval| {
             let gigabytes = second.bytes as f64 / 1e9;
             second.server.filter(|_| second.bytes > 0).map(|server| server.cpu_s / gigabytes)
         };
         let seconds = whole.iter().filter_map(cost).collect();
-        let sample = Sample { value: server.cpu_s_per_gb, seconds };
+        let sample = Sample { value, seconds };
         figures.push(Figure { name: "server CPU s/GB".to_owned(), kind: Kind::Cost, sample });
     }
     with_values(figures)

@@ -109,9 +109,7 @@ fn write_tiles(page: &mut String, material: &Material) {
         ("latency p99", "ms", |d| Some(d.figures.latency_ms.p99)),
         ("latency p99.9", "ms", |d| Some(d.figures.latency_ms.p999)),
         ("latency max", "ms", |d| Some(d.figures.latency_ms.max)),
-        ("broker CPU", "s/GB", |d| {
-            d.server.filter(|_| d.figures.bytes > 0).map(|s| s.cpu_s_per_gb)
-        }),
+        ("broker CPU", "s/GB", |d| d.server.and_then(|server| server.cpu_s_per_gb)),
         ("broker memory, peak", "MB", |d| d.server.map(|s| s.rss_peak_bytes as f64 / 1e6)),
         ("client CPU", "s", |d| Some(d.client_cpu_s)),
     ];
