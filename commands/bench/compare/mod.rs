@@ -33,9 +33,10 @@ is outside of it and the change is not below --margin. From 5 runs a side that a
 (A B A B …), neighbours are compared, so that a drift of the machine cancels out; from 3 runs a \
 side, their means are (Welch's t-test); of fewer runs, the seconds within them, with an assumption \
 of how such runs differ anyway, and the verdict says so. Alternating five times is the way to be \
-sure.\n\nExit codes: 0 compared, 1 B is worse by more than --fail-above, 2 the runs had different \
-settings.\n\nExamples:\n  rivvend bench produce --save a.json\n  rivvend bench compare a.json \
-b.json\n  rivvend bench compare a1.json a2.json a3.json -- b1.json b2.json b3.json\n  rivvend \
+sure.\n\nExit codes: 0 compared; 1, with --fail-above only, B is worse by more than that, or \
+nothing can be told of a figure that was asked for; 2 the runs had different settings.\n\n\
+Examples:\n  rivvend bench produce --save a.json\n  rivvend bench compare a.json b.json\n  \
+rivvend bench compare a1.json a2.json a3.json -- b1.json b2.json b3.json\n  rivvend \
 bench compare --base a1.json --base a2.json b1.json b2.json --only p50,p99 --fail-above 5"
 )]
 pub(crate) struct CompareArgs {
@@ -54,7 +55,7 @@ pub(crate) struct CompareArgs {
     /// Change in percent below which there is no difference, whatever the noise
     #[arg(long, value_name = "PERCENT", default_value_t = MARGIN_PERCENT, value_parser = percent)]
     margin: f64,
-    /// End with exit code 1 when B is worse by more in any figure
+    /// End with exit code 1 when B is worse by more in any figure, or a verdict is unknown
     #[arg(long, value_name = "PERCENT", value_parser = percent)]
     fail_above: Option<f64>,
     /// Compare runs that had different settings
@@ -145,6 +146,8 @@ pub(super) fn run(args: &CompareArgs) -> anyhow::Result<Exit> {
     tell_what_is_missing(&figures, &a, &b, alternate);
     let worst = figures.iter().filter(|c| c.verdict == Verdict::Worse);
     let worst = worst.map(|c| c.loss_percent).fold(0.0, f64::max);
+    let unknown = figures.iter().filter(|c| c.verdict == Verdict::Unknown);
+    let unknown: Vec<String> = unknown.map(|c| c.figure.clone()).collect();
     let comparison = Comparison {
         command: "compare",
         a: Side::of(&a),
@@ -164,6 +167,12 @@ pub(super) fn run(args: &CompareArgs) -> anyhow::Result<Exit> {
         }
         Some(limit) if worst > limit => {
             eprintln!("B is worse than A by {worst:.1} %, which is more than {limit} %");
+            Ok(Exit::Failed)
+        }
+        // A gate that can not tell must not look as if it had.
+        Some(_) if !unknown.is_empty() => {
+            let unknown = unknown.join(", ");
+            eprintln!("nothing can be told of {unknown}: compare more or longer runs, or --only");
             Ok(Exit::Failed)
         }
         _ => Ok(Exit::Ok),
