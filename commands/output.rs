@@ -38,6 +38,8 @@ pub(crate) enum Format {
 #[derive(Args, Clone, Debug)]
 pub(crate) struct OutputArgs {
     /// Form of the output
+    ///
+    /// The manual page of a command lists the fields of json, jsonl and yaml: `rivvend man`.
     #[arg(short = 'o', long = "output", value_enum, value_name = "FORM")]
     #[arg(default_value_t = Format::Table)]
     pub(crate) output: Format,

@@ -39,6 +39,8 @@ enum ContextCommand {
 
 /// Add a context; the first one is used from then on
 #[derive(Args, Clone, Debug)]
+#[command(after_help = "Examples:\n  rivvend context add prod --server broker.example:9092\n  \
+    rivvend context add local --data-dir ./data --use")]
 struct AddArgs {
     /// Name of the context
     #[arg(value_name = "NAME", value_parser = context_name)]
@@ -62,6 +64,7 @@ struct AddArgs {
 
 /// Use a context from now on
 #[derive(Args, Clone, Debug)]
+#[command(after_help = "Examples:\n  rivvend context use prod\n  rivvend context use -")]
 struct UseArgs {
     /// Name of the context; - is the one that was used before
     #[arg(value_name = "NAME")]
@@ -73,6 +76,7 @@ struct UseArgs {
 /// List all contexts
 #[derive(Args, Clone, Debug)]
 #[command(visible_alias = "ls")]
+#[command(after_help = "Examples:\n  rivvend context list\n  rivvend context list -o json")]
 struct ListArgs {
     #[command(flatten)]
     output: OutputArgs,
@@ -80,6 +84,7 @@ struct ListArgs {
 
 /// Show one context
 #[derive(Args, Clone, Debug)]
+#[command(after_help = "Examples:\n  rivvend context show\n  rivvend context show prod -o name")]
 struct ShowArgs {
     /// Name of the context [default: RIVVEN_CONTEXT, or the current one]
     #[arg(value_name = "NAME")]
@@ -90,7 +95,7 @@ struct ShowArgs {
 
 /// Remove contexts
 #[derive(Args, Clone, Debug)]
-#[command(visible_alias = "rm")]
+#[command(visible_alias = "rm", after_help = "Examples:\n  rivvend context remove prod local")]
 struct RemoveArgs {
     /// Names of the contexts
     #[arg(value_name = "NAME", required = true)]
@@ -101,7 +106,7 @@ struct RemoveArgs {
 
 /// Go back to the context that was used before
 #[derive(Args, Clone, Debug)]
-#[command(visible_alias = "-")]
+#[command(visible_alias = "-", after_help = "Examples:\n  rivvend context -")]
 struct PreviousArgs {
     #[command(flatten)]
     output: OutputArgs,

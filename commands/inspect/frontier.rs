@@ -24,7 +24,7 @@ const SNAPSHOT_BYTES_MAX: usize = 64 << 20;
 #[derive(Args, Clone, Debug)]
 #[command(
     after_help = "Reads no batches; `rivvend inspect verify` does. Exit code 1 when the journal or \
-    a checkpoint is damaged,\nor a log is shorter than it was durable.\n\n\
+    a checkpoint is damaged, or a log is shorter than it was durable.\n\n\
     Examples:\n  rivvend inspect frontier ./data\n  rivvend inspect frontier ./data orders -o json"
 )]
 pub(super) struct FrontierArgs {

@@ -18,7 +18,7 @@ use crate::output::{Column, Listing, OutputArgs};
 #[derive(Args, Clone, Debug)]
 #[command(
     after_help = "Exit code 1 when an entry or a file is wrong. A missing or wrong index is no \
-    loss: a broker makes it\nanew from the batches. A wrong sum is: the headers are not what was \
+    loss: a broker makes it anew from the batches. A wrong sum is: the headers are not what was \
     written.\n\n\
     Examples:\n  rivvend inspect index ./data orders/0\n  \
     rivvend inspect index data/topics/<topic id>/0\n  \

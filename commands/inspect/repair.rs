@@ -24,9 +24,9 @@ use crate::prompt::confirm;
 #[derive(Args, Clone, Debug)]
 #[command(
     after_help = "For a node that has no replica to fetch from. A damaged batch ends its log: \
-    records at and beyond\nit are lost, and their offsets are given again. What is taken out stays \
-    beside the log in files\nthat end in .torn and that nothing reads. Partitions that are sound \
-    are not touched. The broker\nmust not run; --dry-run works beside it.\n\n\
+    records at and beyond it are lost, and their offsets are given again. What is taken out stays \
+    beside the log in files that end in .torn and that nothing reads. Partitions that are sound \
+    are not touched. The broker must not run; --dry-run works beside it.\n\n\
     Examples:\n  rivvend inspect repair ./data --dry-run\n  \
     rivvend inspect repair ./data orders/0 --yes"
 )]

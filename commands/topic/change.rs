@@ -27,7 +27,8 @@ use crate::target::{self, Intent};
 /// Create topics
 #[derive(Args, Clone, Debug)]
 #[command(
-    after_help = "Settings are those of Kafka where it has them; .ms and .bytes take units.\n\n\
+    after_help = "Settings are those of Kafka where it has them; .ms and .bytes take units. \
+    `rivvend topic describe TOPIC -o wide` lists all of them.\n\n\
     Examples:\n  rivvend topic create orders\n  \
     rivvend topic create orders payments -p 6 -c retention.ms=30d\n  \
     rivvend topic create scratch -c durability=os --if-not-exists"
@@ -138,7 +139,7 @@ pub(super) struct TrimArgs {
     /// First record that stays: an offset, end, -N (the last N), @TIME or @-1h
     #[arg(long, value_name = "OFFSET", value_parser = position, allow_hyphen_values = true)]
     to: Position,
-    /// Only these partitions [default: all]
+    /// Only these partitions, such as 0,1 [default: all]
     #[arg(short, long, value_name = "P", value_delimiter = ',')]
     partitions: Vec<i32>,
     /// Do not ask
