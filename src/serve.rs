@@ -16,6 +16,7 @@ use self::reload::Reloader;
 use crate::api::Sticky;
 use crate::broker::{self, DataDirectory, Mode, Node, NodeOptions, StartError, TopicPolicy};
 use crate::config::{Address, Config};
+use crate::coordinator::GroupConfig;
 use crate::limits;
 use crate::metadata::config::{BrokerDefaults, ConfigError};
 use crate::net::executor::{Executor, Running};
@@ -157,6 +158,7 @@ async fn stop(
 ) -> Result<(), ServeError> {
     tracing::info!("stopping: finishing what is under way; a second signal stops at once");
     let drain = async {
+        node.release_groups();
         edge.stop(GRACE);
         for listener in listeners {
             // A listener that panicked has nothing left to finish.
@@ -271,9 +273,23 @@ fn options(
         tail_window_bytes: config.storage.tail_window_bytes.0,
         low_water_bytes: config.storage.low_water_bytes.map(|size| size.0),
         retention_check_ms: config.storage.retention_check_interval.as_millis() as u64,
+        groups: Arc::new(group_config(config)),
         clock: broker::clock::system(),
         telemetry: Arc::clone(telemetry),
     })
+}
+
+fn group_config(config: &Config) -> GroupConfig {
+    let ms = |duration: Duration| duration.as_millis() as u64;
+    GroupConfig {
+        size_max: config.group.size_max as usize,
+        session_ms_min: ms(config.group.session_timeout_min) as u32,
+        session_ms_max: ms(config.group.session_timeout_max) as u32,
+        initial_delay_ms: ms(config.group.initial_rebalance_delay) as u32,
+        retention_ms: ms(config.group.offsets_retention),
+        retention_check_ms: ms(config.group.offsets_retention_check_interval),
+        ..GroupConfig::default()
+    }
 }
 
 fn disk(data_dir: &Path) -> Arc<dyn Disk> {

@@ -28,11 +28,32 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("telemetry", &[]),
     (
         "api",
-        &["protocol", "metadata", "partition", "log", "shard", "record", "partitioner", "storage"],
+        &[
+            "protocol",
+            "metadata",
+            "coordinator",
+            "partition",
+            "log",
+            "shard",
+            "record",
+            "partitioner",
+            "storage",
+        ],
     ),
     (
         "broker",
-        &["shard", "quorum", "api", "metadata", "machine", "partition", "log", "storage", "record"],
+        &[
+            "shard",
+            "quorum",
+            "api",
+            "metadata",
+            "coordinator",
+            "machine",
+            "partition",
+            "log",
+            "storage",
+            "record",
+        ],
     ),
     ("http", &["broker", "api", "protocol", "config", "net"]),
     (
@@ -42,6 +63,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "api",
             "protocol",
             "config",
+            "coordinator",
             "partition",
             "storage",
             "metadata",
@@ -51,7 +73,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "quorum",
         ],
     ),
-    ("serve", &["api", "broker", "config", "http", "metadata", "net", "storage"]),
+    ("serve", &["api", "broker", "config", "coordinator", "http", "metadata", "net", "storage"]),
     ("client", &["protocol", "record", "partitioner"]),
 ];
 

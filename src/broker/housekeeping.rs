@@ -190,7 +190,11 @@ pub(super) async fn follow_metadata(
 async fn follow(node: Arc<Node>, image: Arc<crate::metadata::Image>) {
     let follower = Arc::clone(&node);
     let work = move || match follower.follow(&image) {
-        Ok(()) => follower.publish(image),
+        Ok(()) => {
+            follower.keep_groups(&image);
+            follower.publish(Arc::clone(&image));
+            follower.tell_topics(&image);
+        }
         // The node goes on with the metadata it had; whoever waits for the change times out.
         Err(error) => tracing::error!(%error, "a metadata change could not be carried out"),
     };

@@ -4,6 +4,7 @@
 
 pub mod clock;
 mod directory;
+mod groups;
 mod housekeeping;
 mod node;
 mod partitions;
@@ -11,6 +12,7 @@ mod space;
 mod stopping;
 
 pub use directory::{DataDirectory, DirectoryError, Mode};
+pub use groups::{AboveWatermark, CommitOutcome, Groups};
 pub use node::{Node, NodeOptions, StartError, TopicPolicy, View};
 pub use space::low_water_bytes;
 pub use stopping::Awaited;

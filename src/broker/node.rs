@@ -1,6 +1,7 @@
 //! One node: opening it, and what requests see of it. How it stops is said in `stopping`.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
@@ -8,11 +9,13 @@ use event_listener::Event;
 use tokio::sync::watch;
 
 use super::directory::{DataDirectory, DirectoryError, Mode};
+use super::groups;
 use super::housekeeping::{self, Housekeeper, KnownLogs};
 use super::space::DiskSpace;
 use super::stopping::Stopping;
 use crate::api::directory::Directory;
 use crate::api::{Context, Sticky, Writes};
+use crate::coordinator::GroupConfig;
 use crate::limits;
 use crate::log::{OpenError, TailWindow};
 use crate::metadata::config::{BrokerDefaults, BrokerSettings};
@@ -52,6 +55,8 @@ pub struct NodeOptions {
     pub low_water_bytes: Option<u64>,
     /// Time between two looks for what retention no longer covers.
     pub retention_check_ms: u64,
+    /// What the configuration says about consumer groups.
+    pub groups: Arc<GroupConfig>,
     /// The clocks.
     pub clock: Clock,
     /// Where things are counted.
@@ -113,6 +118,8 @@ pub struct Node {
     /// Producer ids that are reserved and not given out yet.
     producer_ids: tokio::sync::Mutex<(ProducerId, u32)>,
     housekeeper: Housekeeper,
+    /// Whether the coordinators of groups have been set up.
+    keeps_groups: AtomicBool,
     stopping: Stopping,
 }
 
@@ -161,6 +168,7 @@ impl Node {
             space,
             producer_ids: tokio::sync::Mutex::new((ProducerId(0), 0)),
             housekeeper,
+            keeps_groups: AtomicBool::new(false),
             stopping: Stopping::default(),
             options,
         });
@@ -176,6 +184,7 @@ impl Node {
         let node = Arc::clone(self);
         let open = move || {
             node.open_all(&image, &known)?;
+            node.keep_groups(&image);
             if node.is_read_only() {
                 return Ok(());
             }
@@ -189,7 +198,8 @@ impl Node {
             let (node, quorum) = (Arc::downgrade(self), Arc::clone(quorum));
             let policies = self.topics.subscribe();
             tokio::spawn(housekeeping::follow_metadata(node.clone(), quorum, policies));
-            tokio::spawn(housekeeping::keep_house(node));
+            tokio::spawn(housekeeping::keep_house(node.clone()));
+            tokio::spawn(groups::keep_time(node));
         }
         Ok(())
     }
@@ -366,6 +376,10 @@ impl Node {
 
     pub(super) fn housekeeper(&self) -> &Housekeeper {
         &self.housekeeper
+    }
+
+    pub(super) fn keeps_groups(&self) -> &AtomicBool {
+        &self.keeps_groups
     }
 
     pub(super) fn data_dir(&self) -> &Path {

@@ -18,6 +18,8 @@ const SEGMENT_BYTES_MAX: u64 = i32::MAX as u64;
 const HOUR_MS: u64 = 3_600_000;
 const PARTITIONS_MAX: u64 = limits::TOPIC_PARTITIONS_MAX as u64;
 const BATCH_BYTES_MAX: u64 = limits::BATCH_BYTES_MAX as u64;
+const GROUP_MEMBERS_MAX: u64 = limits::GROUP_MEMBERS_MAX as u64;
+const GROUP_SESSION_MS_MAX: u64 = 24 * HOUR_MS;
 const NODE_ID_MAX: u64 = i32::MAX as u64;
 
 declare_keys! {
@@ -80,6 +82,21 @@ declare_keys! {
         batch_size: Size = "16KiB" in 1 ..= BATCH_BYTES_MAX;
         /// Longest time one partition is used before the next is chosen.
         linger_ms: Duration = "100ms" in 0 ..= HOUR_MS;
+    }
+    /// Consumer groups.
+    group: Group {
+        /// Members a group may have. Those that come later are refused.
+        size_max: u32 = "1000" in 1 ..= GROUP_MEMBERS_MAX;
+        /// Shortest session timeout a member may ask for: the silence after which it counts as gone.
+        session_timeout_min: Duration = "6s" in 1 ..= GROUP_SESSION_MS_MAX;
+        /// Longest session timeout a member may ask for.
+        session_timeout_max: Duration = "30m" in 1 ..= GROUP_SESSION_MS_MAX;
+        /// How long the first rebalance of an empty group waits for more members to come.
+        initial_rebalance_delay: Duration = "3s" in 0 ..= HOUR_MS;
+        /// How long committed offsets are kept after a group has lost its last member.
+        offsets_retention: Duration = "7d";
+        /// Time between two looks for offsets that are kept no longer.
+        offsets_retention_check_interval: Duration = "10m" in 100 ..= (24 * HOUR_MS);
     }
     /// This node's place in the cluster.
     cluster: Cluster {

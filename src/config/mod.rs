@@ -164,6 +164,12 @@ impl Config {
         {
             conflict("server.advertised_address", format!("nobody can connect to {address}"));
         }
+        let (min, max) = (self.group.session_timeout_min, self.group.session_timeout_max);
+        if min > max {
+            let (min, max) = (min.write(), max.write());
+            let message = format!("{min} is longer than group.session_timeout_max, {max}");
+            conflict("group.session_timeout_min", message);
+        }
         if segment < self.topic.max_message_bytes {
             let batch = self.topic.max_message_bytes.write();
             let message =

@@ -49,7 +49,7 @@ impl<W> Coordinator<W> {
                 let outcome = check_offset(offset, step.config.metadata_bytes_max, known, room);
                 if outcome.is_ok() {
                     room = room.saturating_sub(usize::from(!known));
-                    step.append(record_of(&group.id, offset, now.wall));
+                    step.append(record_of(&group.id, offset, now.wall, commit.retention_ms));
                 }
                 outcomes.push(outcome);
             }
@@ -215,18 +215,25 @@ fn check_offset(
     Ok(())
 }
 
-fn record_of(group: &Text, offset: &CommitOffset, now: Millis) -> Record {
+fn record_of(
+    group: &Text,
+    offset: &CommitOffset,
+    now: Millis,
+    retention_ms: Option<u64>,
+) -> Record {
+    let kept_ms = retention_ms.map(|ms| i64::try_from(ms).unwrap_or(i64::MAX));
     Record::Offset {
         group: Arc::clone(group),
         topic: Arc::clone(&offset.topic),
         partition: offset.partition,
         value: Some(Committed {
             offset: offset.offset,
-            leader_epoch: offset.leader_epoch,
+            // The record of an offset that expires has no room for these.
+            leader_epoch: if kept_ms.is_some() { -1 } else { offset.leader_epoch },
             metadata: Arc::clone(&offset.metadata),
             at: now,
-            expires: None,
-            topic_id: offset.topic_id,
+            expires: kept_ms.map(|ms| Millis(now.0.saturating_add(ms))),
+            topic_id: offset.topic_id.filter(|_| kept_ms.is_none()),
         }),
     }
 }

@@ -12,8 +12,8 @@
 //!        session timeout (i32), subscription, assignment (bytes)
 //! ```
 //! Versions 4 of both are flexible: compact lengths, and tagged fields at the end of each struct.
-//! Offsets are written in version 4 and groups in version 3, as Kafka 4.4 reads them; every version
-//! up to 4 is read. There is no checksum here: a record batch has one.
+//! Offsets are written in version 4 (in 1 where they expire by themselves) and groups in version 3,
+//! as Kafka 4.4 reads them; every version up to 4 is read. There is no checksum here: a record batch has one.
 
 use bytes::Bytes;
 
@@ -27,6 +27,8 @@ const KIND_GROUP: i16 = 2;
 const VERSION_MAX: i16 = 4;
 const FLEXIBLE_FROM: i16 = 4;
 const OFFSET_VERSION: i16 = 4;
+/// The only version that has room for an expiry; it has none for leader epochs and topic ids.
+const EXPIRING_VERSION: i16 = 1;
 const GROUP_VERSION: i16 = 3;
 const TAG_TOPIC_ID: u32 = 0;
 
@@ -171,6 +173,14 @@ impl Record {
 
 fn encode_offset(committed: &Committed) -> Bytes {
     let mut value = Writer::default();
+    if let Some(expires) = committed.expires {
+        value.i16(EXPIRING_VERSION);
+        value.i64(committed.offset.0);
+        value.text(&committed.metadata);
+        value.i64(committed.at.0);
+        value.i64(expires.0);
+        return value.finish();
+    }
     value.i16(OFFSET_VERSION);
     value.i64(committed.offset.0);
     value.i32(committed.leader_epoch);
@@ -196,7 +206,7 @@ fn decode_offset(value: Bytes) -> Result<Committed, DecodeError> {
     let leader_epoch = if version >= 3 { value.i32("leader epoch")? } else { -1 };
     let metadata = value.text(flexible, "metadata")?;
     let at = Millis(value.i64("commit time")?);
-    let expires = if version == 1 { value.i64("expiry")? } else { -1 };
+    let expires = if version == EXPIRING_VERSION { value.i64("expiry")? } else { -1 };
     let mut topic_id = None;
     if flexible {
         value.tags(|tag, bytes| {

@@ -140,6 +140,9 @@ pub struct Commit {
     pub instance: Option<Text>,
     /// The generation of the member; -1 for a consumer that is no member.
     pub generation: i32,
+    /// How long to keep the offsets whatever becomes of the group, as old clients may ask; `None`
+    /// for the coordinator's own rule.
+    pub retention_ms: Option<u64>,
     /// What.
     pub offsets: Vec<CommitOffset>,
 }
@@ -420,10 +423,10 @@ pub enum GroupError {
     /// `GroupSubscribedToTopic`.
     #[error("members of the group read that topic")]
     Subscribed,
-    /// `Overloaded`.
+    /// `PolicyViolation`.
     #[error("a coordinator keeps at most {} groups; delete some", limits::GROUPS_PER_PARTITION_MAX)]
     TooManyGroups,
-    /// `Overloaded`.
+    /// `CoordinatorNotAvailable`.
     #[error("the broker has too much to do; try again later")]
     Overloaded,
     /// `ReadOnly`.

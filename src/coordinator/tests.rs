@@ -287,6 +287,7 @@ impl Client {
             member: self.id.clone(),
             instance: self.instance.clone(),
             generation: self.generation,
+            retention_ms: None,
             offsets: vec![offset_of("t", 0, offset)],
         };
         committed(world.get(Request::Commit(commit)))

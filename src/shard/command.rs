@@ -1,5 +1,6 @@
 //! The closed set of things one may ask a shard.
 
+use super::groups::GroupCommand;
 use crate::log::frontier::Claim;
 use crate::log::{Log, LogConfig};
 use crate::partition::{Append, DeleteReply, Job, JobDone, Partition, Reply};
@@ -27,4 +28,6 @@ pub enum Command {
     /// Which partitions are durable up to where, as far as that changed since the last such
     /// command.
     Frontier(Reply<Vec<Claim>>),
+    /// Something for the coordinators of consumer groups.
+    Groups(Box<GroupCommand>),
 }

@@ -12,10 +12,11 @@ use std::thread::JoinHandle;
 
 use crossbeam_queue::ArrayQueue;
 
+use super::groups::{self, GroupCommand};
 use super::queue::Queue;
-use super::{Backlog, Command, Outbox, Shard};
+use super::{Alarm, Backlog, Command, Outbox, Shard};
 use crate::limits;
-use crate::partition::Job;
+use crate::partition::{Job, PartitionHandle};
 use crate::time::Now;
 use crate::types::TopicPartition;
 
@@ -31,6 +32,7 @@ struct Seat {
 
 enum Work {
     Job(usize, TopicPartition, Job),
+    Load(Arc<PartitionHandle>),
     Drain(usize),
 }
 
@@ -42,9 +44,11 @@ pub struct Full(pub Command);
 pub struct Shards {
     seats: Vec<Seat>,
     clock: Clock,
-    /// Bounded by what can be in it: two jobs per partition and one drain per shard's holder.
+    /// Bounded by what can be in it: two jobs and a load per partition and one drain per shard's
+    /// holder.
     work: Arc<Queue<Work>>,
     backlog: Arc<Backlog>,
+    alarm: Arc<Alarm>,
 }
 
 /// The threads behind [`Shards`]; they end when the last `Shards` is dropped.
@@ -65,8 +69,13 @@ impl Shards {
                 mailbox: ArrayQueue::new(limits::MAILBOX_COMMANDS_MAX),
             })
             .collect();
-        let shards =
-            Arc::new(Shards { seats, clock, work: Arc::clone(&work), backlog: Arc::default() });
+        let shards = Arc::new(Shards {
+            seats,
+            clock,
+            work: Arc::clone(&work),
+            backlog: Arc::default(),
+            alarm: Arc::default(),
+        });
         let mut threads = Vec::with_capacity(limits::FLUSHERS);
         for number in 0..limits::FLUSHERS {
             let shards = Arc::downgrade(&shards);
@@ -92,6 +101,12 @@ impl Shards {
     #[must_use]
     pub fn backlog(&self) -> &Arc<Backlog> {
         &self.backlog
+    }
+
+    /// When a coordinator has something to do next.
+    #[must_use]
+    pub fn alarm(&self) -> &Arc<Alarm> {
+        &self.alarm
     }
 
     /// Hands a command to a shard and runs the shard if nobody else does.
@@ -126,6 +141,10 @@ impl Shards {
             Work::Job(shard, id, job) => {
                 let done = Box::new(job.run());
                 self.submit_waiting(shard, Command::Finished(id, done));
+            }
+            Work::Load(handle) => {
+                let loaded = GroupCommand::Loaded(handle.id(), groups::load(&handle));
+                self.submit_waiting(handle.shard(), Command::Groups(Box::new(loaded)));
             }
             Work::Drain(shard) => self.run(shard),
         }
@@ -173,6 +192,10 @@ impl Shards {
         if outbox.synced_bytes > 0 {
             self.backlog.add(outbox.synced_bytes);
         }
+        if let Some(due_ms) = outbox.due_ms {
+            self.alarm.set(due_ms);
+        }
+        outbox.loads.into_iter().for_each(|handle| self.enqueue(Work::Load(handle)));
         self.start_jobs(number, outbox.jobs);
         drained
     }

@@ -2,20 +2,26 @@
 //! each batch of them with one settle step per touched partition; [`driver`] gives it a mailbox and
 //! whoever submits runs it. Knows nothing of protocols, sockets or async.
 
+mod alarm;
 mod backlog;
 mod command;
 pub mod driver;
+mod groups;
 mod queue;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
+pub use alarm::Alarm;
 pub use backlog::Backlog;
 pub use command::Command;
+pub use groups::{GroupCommand, Waiter};
 
+use self::groups::Host;
 use crate::limits;
 use crate::log::Log;
 use crate::log::frontier::Claim;
-use crate::partition::{AppendRefusal, Job, JobDone, Partition, Reply};
+use crate::partition::{AppendRefusal, Job, JobDone, Partition, PartitionHandle, Reply};
 use crate::time::Now;
 use crate::types::TopicPartition;
 
@@ -30,6 +36,8 @@ pub struct Shard {
     /// Partitions that are being given up, with those who wait for that: a deletion or a stop, or
     /// one after the other.
     closing: BTreeMap<TopicPartition, Vec<Reply<Option<Log>>>>,
+    /// Coordinators, each beside the partition that is its log.
+    hosts: BTreeMap<TopicPartition, Host>,
 }
 
 /// What a step wants done outside the owner.
@@ -39,6 +47,10 @@ pub struct Outbox {
     pub jobs: Vec<(TopicPartition, Job)>,
     /// Bytes that became durable, for the [`Backlog`].
     pub synced_bytes: u64,
+    /// Logs of coordinators to replay, each answered with [`GroupCommand::Loaded`].
+    pub loads: Vec<Arc<PartitionHandle>>,
+    /// When a coordinator has something to do next, for the [`Alarm`].
+    pub due_ms: Option<u64>,
 }
 
 impl Shard {
@@ -46,14 +58,25 @@ impl Shard {
     pub fn step(&mut self, now: Now, commands: impl Iterator<Item = Command>, outbox: &mut Outbox) {
         let mut touched = BTreeSet::new();
         for command in commands {
-            if let Some(id) = self.apply(now, command) {
-                touched.insert(id);
+            match command {
+                Command::Groups(command) => {
+                    self.apply_to_groups(now, *command, &mut touched, outbox)
+                }
+                command => touched.extend(self.apply(now, command)),
             }
         }
         for id in touched {
-            if let Some(partition) = self.partitions.get_mut(&id) {
+            let Some(partition) = self.partitions.get_mut(&id) else { continue };
+            let host = self.hosts.get_mut(&id);
+            let Some(host) = host else {
                 partition.settle(now, &mut |job| outbox.jobs.push((id, job)));
-            }
+                continue;
+            };
+            host.flush(now, partition);
+            partition.settle(now, &mut |job| outbox.jobs.push((id, job)));
+            host.release(id, partition, outbox);
+            let due_ms = host.next_deadline();
+            outbox.due_ms = Some(outbox.due_ms.map_or(due_ms, |before| before.min(due_ms)));
         }
         outbox.synced_bytes += std::mem::take(&mut self.synced_bytes);
     }
@@ -115,6 +138,48 @@ impl Shard {
                 reply.send(self.take_frontier());
                 None
             }
+            Command::Groups(_) => unreachable!("a step gives these to the coordinators"),
+        }
+    }
+
+    fn apply_to_groups(
+        &mut self,
+        now: Now,
+        command: GroupCommand,
+        touched: &mut BTreeSet<TopicPartition>,
+        outbox: &mut Outbox,
+    ) {
+        match command {
+            GroupCommand::Host { id, config, image, may_write } => {
+                let partition = self.partitions.get(&id);
+                let partition = partition.expect("a log is opened before groups are kept on it");
+                outbox.loads.push(Arc::clone(partition.handle()));
+                let before = self.hosts.insert(id, Host::new(config, image, may_write));
+                assert!(before.is_none(), "a log has one coordinator");
+            }
+            GroupCommand::Ask(id, request, to) => match self.hosts.get_mut(&id) {
+                Some(host) => {
+                    host.ask(now, request, to);
+                    touched.insert(id);
+                }
+                // The place for the answer goes, which says that there will be none.
+                None => drop(to),
+            },
+            GroupCommand::Loaded(id, outcome) => {
+                if let Some(host) = self.hosts.get_mut(&id) {
+                    host.loaded(now, outcome);
+                    touched.insert(id);
+                }
+            }
+            GroupCommand::Topics(image) => {
+                self.hosts.values_mut().for_each(|host| host.set_topics(now, &image));
+                touched.extend(self.hosts.keys());
+            }
+            GroupCommand::Tick => {
+                self.hosts.values_mut().for_each(|host| host.tick(now));
+                touched.extend(self.hosts.keys());
+            }
+            GroupCommand::Close => self.hosts.values_mut().for_each(Host::close),
         }
     }
 
@@ -137,6 +202,7 @@ impl Shard {
         if quiet && let Some(waiting) = self.closing.remove(&id) {
             let partition = self.partitions.remove(&id).expect("it was found above");
             self.synced.remove(&id);
+            self.hosts.remove(&id);
             // Who asked first gets it. To the others the partition is gone, and not before it is.
             let mut log = Some(partition.into_log());
             waiting.into_iter().for_each(|reply| reply.send(log.take()));

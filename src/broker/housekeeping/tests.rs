@@ -100,6 +100,7 @@ fn options(disk: &MemoryDisk, data_dir: &Path) -> NodeOptions {
         tail_window_bytes: 1 << 20,
         low_water_bytes: Some(0),
         retention_check_ms: u64::MAX / 2,
+        groups: Arc::default(),
         clock: Arc::new(|| Now { wall: Millis(1), monotonic_ms: 1 }),
         telemetry: Arc::new(Telemetry::default()),
     }

@@ -48,6 +48,7 @@ fn a_consumer_without_a_group_commits_and_its_metadata_comes_back() {
             member: None,
             instance: None,
             generation: -1,
+            retention_ms: None,
             offsets: vec![offset],
         })
     };
@@ -87,6 +88,27 @@ pub(super) fn offsets_expire_after_the_last_member_is_gone() {
     assert_eq!(world.coordinator.store(), &Store::default());
 }
 
+/// Clients of old could say how long.
+#[test]
+fn an_offset_that_was_to_be_kept_for_a_while_goes_by_itself_once_nobody_is_there() {
+    let mut world = World::with(GroupConfig { retention_check_ms: 1_000, ..Default::default() });
+    world.topic("t", 1);
+    let commit = Commit {
+        group: "g".into(),
+        member: None,
+        instance: None,
+        generation: -1,
+        retention_ms: Some(5_000),
+        offsets: vec![offset_of("t", 0, 5)],
+    };
+    committed(world.get(Request::Commit(commit))).expect("committed");
+    world.restart();
+    world.pass(4_000);
+    assert_eq!(fetch(&mut world), Some((5, String::new())));
+    world.pass(2_000);
+    assert_eq!(fetch(&mut world), None);
+}
+
 #[test]
 fn offsets_of_a_deleted_topic_go_and_do_not_come_back_with_its_name() {
     let mut world = World::new();
@@ -97,6 +119,7 @@ fn offsets_of_a_deleted_topic_go_and_do_not_come_back_with_its_name() {
         member: None,
         instance: None,
         generation: -1,
+        retention_ms: None,
         offsets: vec![offset_of("t", 0, 5), offset_of("other", 0, 6)],
     };
     commit.offsets[0].topic_id = world.image.topic("t").map(|topic| topic.id);
@@ -174,6 +197,7 @@ fn loner_of(world: &mut World, group: &str) {
         member: None,
         instance: None,
         generation: -1,
+        retention_ms: None,
         offsets: vec![offset_of("t", 0, 1)],
     };
     committed(world.get(Request::Commit(commit))).expect("committed");
