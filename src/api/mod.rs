@@ -6,6 +6,7 @@
 pub mod directory;
 pub mod error;
 pub mod fetch;
+pub mod groups;
 pub mod kafka;
 pub mod offsets;
 pub mod produce;

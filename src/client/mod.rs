@@ -15,6 +15,7 @@ mod command;
 mod connection;
 mod consumer;
 mod error;
+mod groups;
 mod link;
 mod operations;
 mod producer;

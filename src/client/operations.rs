@@ -39,7 +39,13 @@ pub(super) fn is_repeatable(operation: &Operation) -> bool {
         | Operation::InitProducer(_)
         | Operation::Metrics(_)
         | Operation::DescribeConfig(_)
-        | Operation::ReloadConfig(_) => true,
+        | Operation::ReloadConfig(_)
+        | Operation::ListGroups(_)
+        | Operation::DescribeGroups(_)
+        | Operation::FetchOffsets(_)
+        | Operation::GroupHeartbeat(_)
+        | Operation::CommitOffsets(_)
+        | Operation::DeleteOffsets(_) => true,
         // The high watermark moves between two tries; a named offset does not.
         Operation::DeleteRecords(delete) => {
             delete.validate_only || delete.partitions.iter().all(|one| one.before_offset >= 0)
@@ -49,15 +55,24 @@ pub(super) fn is_repeatable(operation: &Operation) -> bool {
         Operation::AlterConfig(alter) => alter.validate_only,
         Operation::AddPartitions(add) => add.validate_only,
         Operation::DeleteTopics(delete) => delete.validate_only,
-        Operation::Produce(_) | Operation::Subscribe(_) => false,
+        Operation::DeleteGroups(delete) => delete.validate_only,
+        // A second join could leave the first one's member behind.
+        Operation::JoinGroup(_)
+        | Operation::LeaveGroup(_)
+        | Operation::Produce(_)
+        | Operation::Subscribe(_) => false,
     }
+}
+
+fn is_refused_at_the_door(code: Option<ErrorCode>) -> bool {
+    matches!(code, Some(ErrorCode::Overloaded | ErrorCode::CoordinatorLoadInProgress))
 }
 
 /// Whether a call that ended so may be made again.
 pub(super) fn may_repeat(error: &ClientError, repeatable: bool) -> bool {
     match error {
         // Refused at the door: nothing was done.
-        ClientError::Server(error) if error.error_code() == Some(ErrorCode::Overloaded) => true,
+        ClientError::Server(error) if is_refused_at_the_door(error.error_code()) => true,
         ClientError::Server(error) => repeatable && error.retriable,
         ClientError::Disconnected { .. } => repeatable,
         _ => false,
@@ -65,7 +80,7 @@ pub(super) fn may_repeat(error: &ClientError, repeatable: bool) -> bool {
 }
 
 /// Takes the expected alternative out of a result.
-macro_rules! expect {
+macro_rules! expect_result {
     ($client:expr, $name:ident, $result:expr) => {
         match $result {
             response::Result::$name(result) => Ok(result),
@@ -74,12 +89,17 @@ macro_rules! expect {
     };
 }
 
+pub(super) use expect_result;
+
 impl Client {
     fn time(&self) -> Duration {
         self.options().request_timeout
     }
 
-    async fn ask(&self, operation: impl Into<Operation>) -> Result<response::Result, ClientError> {
+    pub(super) async fn ask(
+        &self,
+        operation: impl Into<Operation>,
+    ) -> Result<response::Result, ClientError> {
         Ok(self.call(operation, Bytes::new(), self.time()).await?.0)
     }
 
@@ -94,7 +114,7 @@ impl Client {
         auto_create: bool,
     ) -> Result<MetadataResult, ClientError> {
         let topics = topics.iter().map(|&topic| topic.to_owned()).collect();
-        expect!(self, Metadata, self.ask(Metadata { topics, auto_create }).await?)
+        expect_result!(self, Metadata, self.ask(Metadata { topics, auto_create }).await?)
     }
 
     /// Appends once, without retries; [`super::Producer`] is the one that does everything.
@@ -108,7 +128,7 @@ impl Client {
         payload: Bytes,
     ) -> Result<Vec<ProducePartitionResult>, ClientError> {
         let (result, _) = self.call(produce, payload, self.time()).await?;
-        Ok(expect!(self, Produce, result)?.partitions)
+        Ok(expect_result!(self, Produce, result)?.partitions)
     }
 
     /// Reads once. Each result comes with its share of the payload: whole batches, of which the
@@ -122,7 +142,7 @@ impl Client {
     ) -> Result<Vec<(FetchPartitionResult, Bytes)>, ClientError> {
         let time = self.time() + Duration::from_millis(u64::from(fetch.max_wait_ms));
         let (result, payload) = self.call(fetch, Bytes::new(), time).await?;
-        let partitions = expect!(self, Fetch, result)?.partitions;
+        let partitions = expect_result!(self, Fetch, result)?.partitions;
         split_payload(partitions, payload).ok_or_else(|| self.unexpected("Fetch"))
     }
 
@@ -135,7 +155,7 @@ impl Client {
         partitions: Vec<ListOffsetsPartition>,
     ) -> Result<Vec<ListOffsetsPartitionResult>, ClientError> {
         let result = self.ask(ListOffsets { partitions }).await?;
-        Ok(expect!(self, ListOffsets, result)?.partitions)
+        Ok(expect_result!(self, ListOffsets, result)?.partitions)
     }
 
     /// Creates topics, each on its own.
@@ -146,7 +166,7 @@ impl Client {
         &self,
         create: CreateTopics,
     ) -> Result<Vec<TopicResult>, ClientError> {
-        Ok(expect!(self, CreateTopics, self.ask(create).await?)?.topics)
+        Ok(expect_result!(self, CreateTopics, self.ask(create).await?)?.topics)
     }
 
     /// Changes settings of a topic, all or none.
@@ -154,7 +174,7 @@ impl Client {
     /// # Errors
     /// See [`Client::call`].
     pub async fn alter_topic(&self, alter: AlterTopic) -> Result<TopicResult, ClientError> {
-        let result = expect!(self, AlterTopic, self.ask(alter).await?)?;
+        let result = expect_result!(self, AlterTopic, self.ask(alter).await?)?;
         topic_result(result.topic)
     }
 
@@ -163,7 +183,7 @@ impl Client {
     /// # Errors
     /// See [`Client::call`].
     pub async fn add_partitions(&self, add: AddPartitions) -> Result<TopicResult, ClientError> {
-        let result = expect!(self, AddPartitions, self.ask(add).await?)?;
+        let result = expect_result!(self, AddPartitions, self.ask(add).await?)?;
         topic_result(result.topic)
     }
 
@@ -175,7 +195,7 @@ impl Client {
         &self,
         delete: DeleteTopics,
     ) -> Result<Vec<TopicResult>, ClientError> {
-        Ok(expect!(self, DeleteTopics, self.ask(delete).await?)?.topics)
+        Ok(expect_result!(self, DeleteTopics, self.ask(delete).await?)?.topics)
     }
 
     /// Everything about these topics, or about all when there are no names.
@@ -186,7 +206,7 @@ impl Client {
         &self,
         describe: DescribeTopics,
     ) -> Result<Vec<TopicDescription>, ClientError> {
-        Ok(expect!(self, DescribeTopics, self.ask(describe).await?)?.topics)
+        Ok(expect_result!(self, DescribeTopics, self.ask(describe).await?)?.topics)
     }
 
     /// Deletes records below an offset.
@@ -197,7 +217,7 @@ impl Client {
         &self,
         delete: DeleteRecords,
     ) -> Result<Vec<DeleteRecordsPartitionResult>, ClientError> {
-        Ok(expect!(self, DeleteRecords, self.ask(delete).await?)?.partitions)
+        Ok(expect_result!(self, DeleteRecords, self.ask(delete).await?)?.partitions)
     }
 
     /// A producer id for idempotent appends: a new one, or with `present` the next epoch of that
@@ -211,7 +231,7 @@ impl Client {
     ) -> Result<InitProducerResult, ClientError> {
         let (producer_id, producer_epoch) = present.unwrap_or((-1, -1));
         let result = self.ask(InitProducer { producer_id, producer_epoch }).await?;
-        expect!(self, InitProducer, result)
+        expect_result!(self, InitProducer, result)
     }
 
     /// The server's metrics in the Prometheus text format.
@@ -219,7 +239,7 @@ impl Client {
     /// # Errors
     /// See [`Client::call`].
     pub async fn metrics(&self) -> Result<String, ClientError> {
-        Ok(expect!(self, Metrics, self.ask(Metrics {}).await?)?.text)
+        Ok(expect_result!(self, Metrics, self.ask(Metrics {}).await?)?.text)
     }
 
     /// The configuration that the server runs with; no keys means all of it.
@@ -230,7 +250,7 @@ impl Client {
         &self,
         keys: Vec<String>,
     ) -> Result<Vec<ConfigEntry>, ClientError> {
-        Ok(expect!(self, DescribeConfig, self.ask(DescribeConfig { keys }).await?)?.config)
+        Ok(expect_result!(self, DescribeConfig, self.ask(DescribeConfig { keys }).await?)?.config)
     }
 
     /// Changes settings of all brokers of the cluster, all or none.
@@ -238,7 +258,7 @@ impl Client {
     /// # Errors
     /// See [`Client::call`].
     pub async fn alter_config(&self, alter: AlterConfig) -> Result<AlterConfigResult, ClientError> {
-        expect!(self, AlterConfig, self.ask(alter).await?)
+        expect_result!(self, AlterConfig, self.ask(alter).await?)
     }
 
     /// Lets the server read its configuration again, and tells which keys have new values.
@@ -246,7 +266,7 @@ impl Client {
     /// # Errors
     /// See [`Client::call`]; a configuration with anything wrong in it changes nothing.
     pub async fn reload_config(&self) -> Result<ReloadConfigResult, ClientError> {
-        expect!(self, ReloadConfig, self.ask(ReloadConfig {}).await?)
+        expect_result!(self, ReloadConfig, self.ask(ReloadConfig {}).await?)
     }
 }
 

@@ -6,6 +6,7 @@ mod admin;
 mod appends;
 mod config;
 mod fetch;
+mod groups;
 mod kafka;
 mod produce;
 
@@ -92,7 +93,7 @@ impl Service for Executor {
         }
     }
 
-    fn call(self: &Arc<Self>, _session: &Session, request: Request, payload: Bytes) -> Pending {
+    fn call(self: &Arc<Self>, session: &Session, request: Request, payload: Bytes) -> Pending {
         let timeout = match request.timeout_ms {
             0 => TIMEOUT_DEFAULT,
             ms => Duration::from_millis(u64::from(ms)).min(TIMEOUT_MAX),
@@ -112,6 +113,9 @@ impl Service for Executor {
             Some(Operation::Subscribe(_)) | None => {
                 let message = "the request names no operation that this version knows";
                 Pending::Ready(failed(Error::new(ErrorCode::InvalidRequest, message)))
+            }
+            Some(operation) if groups::is_of_groups(&operation) => {
+                groups::call(node, session, request.client_id, operation, timeout)
             }
             Some(operation) => admin::call(node, self.running(), operation, timeout),
         }

@@ -34,8 +34,17 @@ pub(super) fn for_each_error(response: &Response, mut show: impl FnMut(&Error)) 
         Some(response::Result::DeleteTopics(r)) => all(&r.topics, |t| t.error.as_ref(), show),
         Some(response::Result::DescribeTopics(r)) => all(&r.topics, |t| t.error.as_ref(), show),
         Some(response::Result::DeleteRecords(r)) => all(&r.partitions, |p| p.error.as_ref(), show),
+        Some(response::Result::DescribeGroups(r)) => all(&r.groups, |g| g.error.as_ref(), show),
+        Some(response::Result::DeleteGroups(r)) => all(&r.groups, |g| g.error.as_ref(), show),
+        Some(response::Result::CommitOffsets(r)) => all(&r.partitions, |p| p.error.as_ref(), show),
+        Some(response::Result::FetchOffsets(r)) => all(&r.offsets, |o| o.error.as_ref(), show),
+        Some(response::Result::DeleteOffsets(r)) => all(&r.partitions, |p| p.error.as_ref(), show),
+        Some(response::Result::LeaveGroup(r)) => all(&r.members, |m| m.error.as_ref(), show),
         Some(
-            response::Result::InitProducer(_)
+            response::Result::ListGroups(_)
+            | response::Result::JoinGroup(_)
+            | response::Result::GroupHeartbeat(_)
+            | response::Result::InitProducer(_)
             | response::Result::Metrics(_)
             | response::Result::ReloadConfig(_)
             | response::Result::DescribeConfig(_)
@@ -81,7 +90,24 @@ pub(super) fn reason_of(code: ErrorCode) -> Option<Reason> {
         ErrorCode::Corruption => Reason::Corruption,
         ErrorCode::Overloaded => Reason::Overloaded,
         ErrorCode::ReadOnly => Reason::ReadOnly,
-        ErrorCode::LeaderNotAvailable
+        ErrorCode::OffsetMetadataTooLarge
+        | ErrorCode::InvalidGroupId
+        | ErrorCode::InvalidSessionTimeout
+        | ErrorCode::InvalidCommitOffsetSize
+        | ErrorCode::InconsistentGroupProtocol => Reason::InvalidRequest,
+        ErrorCode::FencedInstanceId => Reason::Fenced,
+        ErrorCode::GroupMaxSizeReached => Reason::Policy,
+        // What members meet in the course of things is nobody's fault.
+        ErrorCode::CoordinatorLoadInProgress
+        | ErrorCode::CoordinatorNotAvailable
+        | ErrorCode::IllegalGeneration
+        | ErrorCode::UnknownMemberId
+        | ErrorCode::RebalanceInProgress
+        | ErrorCode::NonEmptyGroup
+        | ErrorCode::GroupIdNotFound
+        | ErrorCode::MemberIdRequired
+        | ErrorCode::GroupSubscribedToTopic
+        | ErrorCode::LeaderNotAvailable
         | ErrorCode::NotLeaderOrFollower
         | ErrorCode::NotEnoughReplicas
         | ErrorCode::OffsetNotAvailable

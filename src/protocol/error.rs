@@ -63,12 +63,32 @@ error_codes! {
     RequestTimedOut = 7, "REQUEST_TIMED_OUT", true;
     /// A batch is larger than the topic allows.
     MessageTooLarge = 10, "MESSAGE_TOO_LARGE", false;
+    /// The metadata of an offset to commit is too large.
+    OffsetMetadataTooLarge = 12, "OFFSET_METADATA_TOO_LARGE", false;
+    /// The coordinator is reading its log.
+    CoordinatorLoadInProgress = 14, "COORDINATOR_LOAD_IN_PROGRESS", true;
+    /// The coordinator can not answer at the moment.
+    CoordinatorNotAvailable = 15, "COORDINATOR_NOT_AVAILABLE", true;
     /// The topic name breaks the rules for names.
     InvalidTopic = 17, "INVALID_TOPIC_EXCEPTION", false;
     /// Fewer replicas are in sync than the topic demands.
     NotEnoughReplicas = 19, "NOT_ENOUGH_REPLICAS", true;
     /// `acks` is none of -1, 0 and 1.
     InvalidRequiredAcks = 21, "INVALID_REQUIRED_ACKS", false;
+    /// The generation is not the group's present one.
+    IllegalGeneration = 22, "ILLEGAL_GENERATION", false;
+    /// The member has no protocol in common with the others of its group.
+    InconsistentGroupProtocol = 23, "INCONSISTENT_GROUP_PROTOCOL", false;
+    /// No group can have that name.
+    InvalidGroupId = 24, "INVALID_GROUP_ID", false;
+    /// The group has no such member.
+    UnknownMemberId = 25, "UNKNOWN_MEMBER_ID", false;
+    /// The session timeout is outside what the broker allows.
+    InvalidSessionTimeout = 26, "INVALID_SESSION_TIMEOUT", false;
+    /// The group is rebalancing: the member has to join again.
+    RebalanceInProgress = 27, "REBALANCE_IN_PROGRESS", false;
+    /// The offset can not be committed.
+    InvalidCommitOffsetSize = 28, "INVALID_COMMIT_OFFSET_SIZE", false;
     /// The principal may not do this to the cluster.
     ClusterAuthorizationFailed = 31, "CLUSTER_AUTHORIZATION_FAILED", false;
     /// A time stamp is outside what the topic accepts.
@@ -101,6 +121,10 @@ error_codes! {
     StorageError = 56, "KAFKA_STORAGE_ERROR", true;
     /// The partition has forgotten this producer.
     UnknownProducerId = 59, "UNKNOWN_PRODUCER_ID", false;
+    /// The group has members.
+    NonEmptyGroup = 68, "NON_EMPTY_GROUP", false;
+    /// There is no such group.
+    GroupIdNotFound = 69, "GROUP_ID_NOT_FOUND", false;
     /// The leader epoch of the request is old.
     FencedLeaderEpoch = 74, "FENCED_LEADER_EPOCH", true;
     /// The leader epoch of the request is not known here yet.
@@ -109,6 +133,14 @@ error_codes! {
     UnsupportedCompressionType = 76, "UNSUPPORTED_COMPRESSION_TYPE", false;
     /// The leader does not know the high watermark yet.
     OffsetNotAvailable = 78, "OFFSET_NOT_AVAILABLE", true;
+    /// The member has to join again with the id that it was given.
+    MemberIdRequired = 79, "MEMBER_ID_REQUIRED", false;
+    /// The group has as many members as it may have.
+    GroupMaxSizeReached = 81, "GROUP_MAX_SIZE_REACHED", false;
+    /// Another member has come with the same instance id.
+    FencedInstanceId = 82, "FENCED_INSTANCE_ID", false;
+    /// Members of the group read that topic.
+    GroupSubscribedToTopic = 86, "GROUP_SUBSCRIBED_TO_TOPIC", false;
     /// The batch breaks a rule of its format.
     InvalidRecord = 87, "INVALID_RECORD", false;
     /// A newer producer with the same transactional id has taken over.

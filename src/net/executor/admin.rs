@@ -65,7 +65,7 @@ fn refuse_many(operation: &Operation) -> Result<(), Error> {
 }
 
 /// An answer that no frame can carry becomes an error that says so.
-fn refuse_large(response: Response) -> Response {
+pub(super) fn refuse_large(response: Response) -> Response {
     let (bytes, limit) = (response.encoded_len(), limits::FRAME_BYTES_MAX / 2);
     if bytes <= limit {
         return response;
@@ -100,7 +100,16 @@ async fn execute(
         | Operation::Fetch(_)
         | Operation::Subscribe(_)
         | Operation::Metrics(_)
-        | Operation::ReloadConfig(_) => unreachable!("the executor answers these itself"),
+        | Operation::ReloadConfig(_)
+        | Operation::ListGroups(_)
+        | Operation::DescribeGroups(_)
+        | Operation::DeleteGroups(_)
+        | Operation::CommitOffsets(_)
+        | Operation::FetchOffsets(_)
+        | Operation::DeleteOffsets(_)
+        | Operation::JoinGroup(_)
+        | Operation::GroupHeartbeat(_)
+        | Operation::LeaveGroup(_) => unreachable!("the executor answers these itself"),
     })
 }
 

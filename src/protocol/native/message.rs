@@ -96,8 +96,10 @@ macro_rules! oneof {
 }
 
 mod envelope;
+mod groups;
 mod operations;
 pub use envelope::*;
+pub use groups::*;
 pub use operations::*;
 
 /// The alternatives of a [`Request`].
@@ -153,6 +155,33 @@ pub mod request {
         /// See [`super::AlterConfig`].
         #[prost(message, tag = "25")]
         AlterConfig(super::AlterConfig),
+        /// See [`super::ListGroups`].
+        #[prost(message, tag = "30")]
+        ListGroups(super::ListGroups),
+        /// See [`super::DescribeGroups`].
+        #[prost(message, tag = "31")]
+        DescribeGroups(super::DescribeGroups),
+        /// See [`super::DeleteGroups`].
+        #[prost(message, tag = "32")]
+        DeleteGroups(super::DeleteGroups),
+        /// See [`super::CommitOffsets`].
+        #[prost(message, tag = "33")]
+        CommitOffsets(super::CommitOffsets),
+        /// See [`super::FetchOffsets`].
+        #[prost(message, tag = "34")]
+        FetchOffsets(super::FetchOffsets),
+        /// See [`super::DeleteOffsets`].
+        #[prost(message, tag = "35")]
+        DeleteOffsets(super::DeleteOffsets),
+        /// See [`super::JoinGroup`].
+        #[prost(message, tag = "36")]
+        JoinGroup(super::JoinGroup),
+        /// See [`super::GroupHeartbeat`].
+        #[prost(message, tag = "37")]
+        GroupHeartbeat(super::GroupHeartbeat),
+        /// See [`super::LeaveGroup`].
+        #[prost(message, tag = "38")]
+        LeaveGroup(super::LeaveGroup),
         }
     }
 }
@@ -210,6 +239,33 @@ pub mod response {
         /// See [`super::AlterConfigResult`].
         #[prost(message, tag = "25")]
         AlterConfig(super::AlterConfigResult),
+        /// See [`super::ListGroupsResult`].
+        #[prost(message, tag = "30")]
+        ListGroups(super::ListGroupsResult),
+        /// See [`super::DescribeGroupsResult`].
+        #[prost(message, tag = "31")]
+        DescribeGroups(super::DescribeGroupsResult),
+        /// See [`super::DeleteGroupsResult`].
+        #[prost(message, tag = "32")]
+        DeleteGroups(super::DeleteGroupsResult),
+        /// See [`super::CommitOffsetsResult`].
+        #[prost(message, tag = "33")]
+        CommitOffsets(super::CommitOffsetsResult),
+        /// See [`super::FetchOffsetsResult`].
+        #[prost(message, tag = "34")]
+        FetchOffsets(super::FetchOffsetsResult),
+        /// See [`super::DeleteOffsetsResult`].
+        #[prost(message, tag = "35")]
+        DeleteOffsets(super::DeleteOffsetsResult),
+        /// See [`super::JoinGroupResult`].
+        #[prost(message, tag = "36")]
+        JoinGroup(super::JoinGroupResult),
+        /// See [`super::GroupHeartbeatResult`].
+        #[prost(message, tag = "37")]
+        GroupHeartbeat(super::GroupHeartbeatResult),
+        /// See [`super::LeaveGroupResult`].
+        #[prost(message, tag = "38")]
+        LeaveGroup(super::LeaveGroupResult),
         }
     }
 }

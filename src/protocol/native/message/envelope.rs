@@ -80,7 +80,7 @@ messages! {
         /// What to do.
         #[prost(
             oneof = "request::Operation",
-            tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25"
+            tags = "10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,30,31,32,33,34,35,36,37,38"
         )]
         pub operation: Option<request::Operation>,
     }
@@ -96,7 +96,7 @@ messages! {
         /// What came of it.
         #[prost(
             oneof = "response::Result",
-            tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25"
+            tags = "10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,30,31,32,33,34,35,36,37,38"
         )]
         pub result: Option<response::Result>,
     }
