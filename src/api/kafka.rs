@@ -3,8 +3,10 @@
 //! get its code and, where their message has room for it, its text.
 
 pub mod cluster;
+pub mod committed;
 pub mod configs;
 pub mod fetch;
+pub mod groups;
 pub mod metadata;
 pub mod offsets;
 pub mod produce;
@@ -84,7 +86,7 @@ pub fn refuse_replica(replica: i32) -> Result<(), Error> {
 }
 
 /// Takes note of an error, and says its code.
-pub(super) fn note(refused: &mut Refused, error: Error) -> i16 {
+pub fn note(refused: &mut Refused, error: Error) -> i16 {
     let code = code(&error);
     refused.push(error);
     code

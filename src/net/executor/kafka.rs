@@ -5,6 +5,7 @@
 mod cluster;
 mod configs;
 mod fetch;
+mod groups;
 mod metadata;
 mod offsets;
 mod produce;
@@ -18,7 +19,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::super::rejection;
-use super::super::service::{Conversation, KafkaAnswer, KafkaPending, Payload, Piece, Session};
+use super::super::service::{
+    Conversation, KafkaAnswer, KafkaPending, Payload, Peer, Piece, Session,
+};
 use super::Executor;
 use crate::api::kafka::{Endpoint, Refused};
 use crate::broker::Node;
@@ -37,6 +40,8 @@ struct Asked {
     header: RequestHeader,
     /// Where the client has reached this node.
     reached: Option<SocketAddr>,
+    /// Who asks.
+    peer: Peer,
 }
 
 /// Executes one request.
@@ -57,7 +62,13 @@ pub(super) fn call(
             return ready(end(Reason::Malformed, OwnCode::LeaderNotAvailable, error.message));
         }
     };
-    let asked = Asked { executor: Arc::clone(executor), node, header, reached: session.reached };
+    let asked = Asked {
+        executor: Arc::clone(executor),
+        node,
+        header,
+        reached: session.reached,
+        peer: session.peer,
+    };
     let header = asked.header.clone();
     match dispatch(asked, conversation, reader) {
         Ok(pending) => pending,
@@ -105,6 +116,19 @@ fn dispatch(
         }
         ApiKey::DescribeLogDirs => cluster::log_dirs(&asked, &decode(reader, version)?),
         ApiKey::InitProducerId => changing(asked, decode(reader, version)?, produce::init),
+        ApiKey::FindCoordinator => {
+            changing(asked, decode(reader, version)?, groups::find_coordinator)
+        }
+        ApiKey::JoinGroup => changing(asked, decode(reader, version)?, groups::join),
+        ApiKey::SyncGroup => changing(asked, decode(reader, version)?, groups::sync),
+        ApiKey::Heartbeat => changing(asked, decode(reader, version)?, groups::heartbeat),
+        ApiKey::LeaveGroup => changing(asked, decode(reader, version)?, groups::leave),
+        ApiKey::OffsetCommit => changing(asked, decode(reader, version)?, groups::commit),
+        ApiKey::OffsetFetch => changing(asked, decode(reader, version)?, groups::fetch),
+        ApiKey::ListGroups => changing(asked, decode(reader, version)?, groups::list),
+        ApiKey::DescribeGroups => changing(asked, decode(reader, version)?, groups::describe),
+        ApiKey::DeleteGroups => changing(asked, decode(reader, version)?, groups::delete),
+        ApiKey::OffsetDelete => changing(asked, decode(reader, version)?, groups::delete_offsets),
         _ => ready(refusal::unserved(&asked)),
     })
 }
