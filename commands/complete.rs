@@ -91,6 +91,9 @@ fn with_value(arg: Arg, path: &[String]) -> Arg {
         (["bench", _], _, false) if arg.get_id() == "topic" => {
             arg.add(ArgValueCandidates::new(topics))
         }
+        (["group", _], "GROUP", true) | (["consume"], "GROUP", false) => {
+            arg.add(ArgValueCandidates::new(groups))
+        }
         (["context", "use" | "show" | "remove"], "NAME", true) => {
             arg.add(ArgValueCandidates::new(contexts))
         }
@@ -120,6 +123,18 @@ fn topics() -> Vec<CompletionCandidate> {
         let metadata = session.client.metadata(&[], false).await?;
         let names = metadata.topics.into_iter().filter(|topic| !is_internal(&topic.name));
         found.extend(names.map(|topic| CompletionCandidate::new(topic.name)));
+        Ok(Exit::Ok)
+    });
+    found.truncate(CANDIDATES_MAX);
+    found
+}
+
+/// The groups of the broker or directory that the line names.
+fn groups() -> Vec<CompletionCandidate> {
+    let mut found = Vec::new();
+    let _ = target::run(&named_target(), Intent::Read, async |session| {
+        let groups = session.client.list_groups(Vec::new()).await?;
+        found.extend(groups.into_iter().map(|group| CompletionCandidate::new(group.group)));
         Ok(Exit::Ok)
     });
     found.truncate(CANDIDATES_MAX);

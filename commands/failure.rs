@@ -150,9 +150,16 @@ impl From<io::Error> for Failure {
 /// The exit code that a refusal of the broker ends with.
 pub(crate) fn exit_of(code: Option<ErrorCode>) -> Exit {
     match code {
-        Some(ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId) => Exit::NotFound,
+        Some(
+            ErrorCode::UnknownTopicOrPartition
+            | ErrorCode::UnknownTopicId
+            | ErrorCode::GroupIdNotFound
+            | ErrorCode::UnknownMemberId,
+        ) => Exit::NotFound,
         // Names and settings come from the command line, and no broker takes these.
-        Some(ErrorCode::InvalidTopic | ErrorCode::InvalidConfig) => Exit::Usage,
+        Some(ErrorCode::InvalidTopic | ErrorCode::InvalidConfig | ErrorCode::InvalidGroupId) => {
+            Exit::Usage
+        }
         Some(ErrorCode::ClusterAuthorizationFailed | ErrorCode::ProtectedMode) => Exit::Denied,
         Some(
             ErrorCode::RequestTimedOut
@@ -161,6 +168,8 @@ pub(crate) fn exit_of(code: Option<ErrorCode>) -> Exit {
             | ErrorCode::NotEnoughReplicas
             | ErrorCode::Overloaded
             | ErrorCode::DiskFull
+            | ErrorCode::CoordinatorLoadInProgress
+            | ErrorCode::CoordinatorNotAvailable
             | ErrorCode::ShuttingDown,
         ) => Exit::Unavailable,
         _ => Exit::Failed,

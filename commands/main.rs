@@ -12,6 +12,7 @@ mod embedded;
 mod failure;
 mod format;
 mod generate;
+mod group;
 mod input;
 mod inspect;
 mod interrupt;
@@ -66,6 +67,7 @@ enum Command {
     Topic(topic::TopicArgs),
     Produce(produce::ProduceArgs),
     Consume(consume::ConsumeArgs),
+    Group(group::GroupArgs),
     Inspect(inspect::InspectArgs),
     Bench(bench::BenchArgs),
     Config(config::ConfigArgs),
@@ -104,6 +106,7 @@ fn run(cli: &Cli) -> Outcome {
         Some(Command::Topic(args)) => topic::run(args),
         Some(Command::Produce(args)) => produce::run(args),
         Some(Command::Consume(args)) => consume::run(args),
+        Some(Command::Group(args)) => group::run(args),
         Some(Command::Inspect(args)) => inspect::run(args),
         Some(Command::Bench(args)) => bench::run(args),
         Some(Command::Config(args)) => config::run(args),

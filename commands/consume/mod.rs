@@ -3,6 +3,7 @@
 //! formatting; writing happens in large pieces.
 
 mod fetcher;
+mod group;
 mod printer;
 
 use std::io::IsTerminal as _;
@@ -28,7 +29,8 @@ Examples:
   rivvend consume orders -f '%v\\n' > orders.txt
   rivvend consume orders -o -10 --follow
   rivvend consume orders -o @-1h --output json
-  rivvend consume -r 'orders.*' -n 5";
+  rivvend consume -r 'orders.*' -n 5
+  rivvend consume orders -g billing --follow";
 
 /// Read records from topics
 #[derive(Args, Clone, Debug)]
@@ -49,6 +51,9 @@ pub(crate) struct ConsumeArgs {
     /// Only these partitions, such as 0,1 [default: all]
     #[arg(short, long, value_name = "P", value_delimiter = ',')]
     partitions: Vec<i32>,
+    /// Read as a member of this consumer group, from what it has committed on (else from --offset)
+    #[arg(short, long, value_name = "GROUP", conflicts_with = "partitions")]
+    group: Option<String>,
     /// Stop after so many records, waiting for them when needed
     #[arg(short, long, value_name = "N")]
     num: Option<u64>,
@@ -87,9 +92,18 @@ impl ConsumeArgs {
 }
 
 pub(crate) fn run(args: &ConsumeArgs) -> Outcome {
-    target::run_until_done(&args.target, Intent::Read, async |session| {
+    // A group commits what was read.
+    let intent = if args.group.is_some() { Intent::Change } else { Intent::Read };
+    target::run_until_done(&args.target, intent, async |session| {
         if args.num == Some(0) {
             return Ok(Exit::Ok);
+        }
+        if let Some(group) = &args.group {
+            if args.offset.to.is_some() {
+                let failure = Failure::usage("a group has no place where it stops reading");
+                return Err(failure.hint("give --offset a start only, or --num"));
+            }
+            return group::run(session, args, group).await;
         }
         let mut readings = Vec::new();
         for topic in topics(&session.client, args).await? {

@@ -24,6 +24,7 @@ mod forms;
 mod frames;
 mod fuzz;
 mod generated;
+mod groups;
 mod history;
 mod image;
 mod inspect;
