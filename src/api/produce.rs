@@ -7,13 +7,14 @@ use bytes::Bytes;
 use super::directory::TopicPartitions;
 use super::{Context, Found, error};
 use crate::limits;
+use crate::metadata::config::TopicSettings;
 use crate::partition::{Append, AppendRefusal, AppendReply, Appended, PartitionHandle};
 use crate::partitioner;
 use crate::protocol::error::ErrorCode;
 use crate::protocol::native::message::{
     Error, Produce, ProducePartition, ProducePartitionResult, ProduceResult,
 };
-use crate::record::{BatchBuilder, CheckRules, CheckedBatch, Compression, Timestamps};
+use crate::record::{BatchBuilder, BatchError, CheckRules, CheckedBatch, Compression, Timestamps};
 use crate::types::{Millis, Offset, PartitionId};
 
 /// The outcome of one append, when it comes.
@@ -30,6 +31,8 @@ pub struct Ask {
     pub outcome: Outcome,
     /// Where it is counted once it is done.
     pub counted: Counted,
+    /// The time that its records bear, where that is the broker's.
+    pub append_time: Option<Millis>,
 }
 
 /// Where an append is counted, and how many bytes it is.
@@ -214,7 +217,7 @@ pub fn plan_batches(
 ) -> Result<Ask, Error> {
     let handle = Arc::clone(found.partition(partition)?);
     let batches = check(data, found, context)?;
-    Ok(ask(found, handle, batches, expected_offset))
+    Ok(ask(found, handle, batches, expected_offset, context))
 }
 
 fn ask(
@@ -222,11 +225,14 @@ fn ask(
     handle: Arc<PartitionHandle>,
     batches: Vec<CheckedBatch>,
     expected_offset: Option<Offset>,
+    context: &Context<'_>,
 ) -> Ask {
     let bytes = batches.iter().map(|batch| batch.bytes().len()).sum();
     let counted = Counted { partitions: Arc::clone(&found.partitions), bytes };
     let (reply, outcome) = AppendReply::channel();
-    Ask { handle, append: Append { batches, expected_offset, reply }, outcome, counted }
+    let append_time = found.partitions.settings().append_time.then_some(context.now.wall);
+    let append = Append { batches, expected_offset, reply };
+    Ask { handle, append, outcome, counted, append_time }
 }
 
 /// Work in proportion to the bytes happens here, before any ownership is taken.
@@ -239,6 +245,7 @@ fn check(
     let mut batches = Vec::with_capacity(1);
     while !data.is_empty() {
         let batch = CheckedBatch::take(&mut data, &rules)
+            .and_then(|batch| store_as(batch, found.partitions.settings(), context.now.wall))
             .map_err(|e| error::of_batch(&e, &found.topic.name, rules.bytes_max))?;
         batches.push(batch);
     }
@@ -253,12 +260,26 @@ fn check(
     Ok(batches)
 }
 
+/// The batch as the topic wants it stored, which nearly always is as it came.
+fn store_as(
+    batch: CheckedBatch,
+    settings: &TopicSettings,
+    now: Millis,
+) -> Result<CheckedBatch, BatchError> {
+    let batch = match settings.compression {
+        Some(compression) => batch.recompress(compression, settings.max_message_bytes)?,
+        None => batch,
+    };
+    Ok(if settings.append_time { batch.with_append_time(now) } else { batch })
+}
+
 fn rules(found: &Found, context: &Context<'_>) -> CheckRules {
     let settings = found.partitions.settings();
     let wall = context.now.wall.0;
     CheckRules {
         bytes_max: settings.max_message_bytes,
-        timestamps: Some(Timestamps {
+        // Where the broker's clock counts, it does not matter what the producer's says.
+        timestamps: (!settings.append_time).then(|| Timestamps {
             earliest: Millis(wall.saturating_sub(settings.timestamp_before_max_ms).max(0)),
             latest: Millis(wall.saturating_add(settings.timestamp_after_max_ms)),
         }),
@@ -311,7 +332,7 @@ fn plan_records(
         // Batches made here keep the same rules as those that clients make.
         let batches = check(builder.build().bytes().clone(), found, context)?;
         let label = Label { partition: partition.0, ..label.clone() };
-        asks.push((label, ask(found, handle, batches, None)));
+        asks.push((label, ask(found, handle, batches, None, context)));
     }
     Ok(asks)
 }

@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::limits;
+use crate::record::Compression;
 use crate::types::Durability;
 
 mod change;
@@ -462,6 +463,10 @@ pub struct TopicSettings {
     pub min_insync_replicas: usize,
     /// When a write counts as acknowledged.
     pub durability: Durability,
+    /// How batches are compressed, unless as their producer chose.
+    pub compression: Option<Compression>,
+    /// Whether records bear the time of their append.
+    pub append_time: bool,
 }
 
 impl TopicSettings {
@@ -474,7 +479,7 @@ impl TopicSettings {
         let number = |name| number(layers, name);
         let limit = |name| u64::try_from(number(name)).ok();
         let size = |name| limit(name).expect("the table allows no negative size here");
-        let (durability, _) = key("durability").effective(layers);
+        let word = |name| key(name).effective(layers).0;
         TopicSettings {
             retention_ms: limit("retention.ms"),
             retention_bytes: limit("retention.bytes"),
@@ -485,7 +490,21 @@ impl TopicSettings {
             timestamp_before_max_ms: number("message.timestamp.before.max.ms"),
             timestamp_after_max_ms: number("message.timestamp.after.max.ms"),
             min_insync_replicas: size("min.insync.replicas") as usize,
-            durability: durability.parse().expect("the table allows only these words"),
+            durability: word("durability").parse().expect("the table allows only these words"),
+            compression: codec(&word("compression.type")),
+            append_time: word("message.timestamp.type") == "LogAppendTime",
+        }
+    }
+}
+
+/// The codec that a topic asks for.
+fn codec(word: &str) -> Option<Compression> {
+    match word {
+        "producer" => None,
+        "uncompressed" => Some(Compression::None),
+        word => {
+            let named = Compression::ALL.into_iter().find(|one| one.as_str() == word);
+            Some(named.expect("the table allows only these words"))
         }
     }
 }

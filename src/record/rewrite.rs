@@ -1,5 +1,6 @@
-//! What compaction makes of a batch: the same batch with fewer records, each at the offset it had.
-//! Owns how that is encoded; which records go is the log's decision.
+//! What is made of a batch that is not stored as it came: with fewer records, each at the offset it
+//! had, when a log is compacted; with another codec where a topic has one of its own. Owns how that
+//! is encoded; which records go is the log's decision.
 
 use super::body;
 use super::layout::{HEADER_BYTES, attributes};
@@ -52,6 +53,34 @@ impl CheckedBatch {
         if size > limit {
             return Err(BatchError::TooLarge { size, limit });
         }
+        Ok(CheckedBatch::seal(header, bytes))
+    }
+
+    /// The same batch compressed with another codec.
+    ///
+    /// # Errors
+    /// When the records can not be decompressed, and [`BatchError::TooLarge`] when the batch would
+    /// have more than `bytes_max` bytes.
+    pub fn recompress(
+        self,
+        compression: Compression,
+        bytes_max: usize,
+    ) -> Result<CheckedBatch, BatchError> {
+        if self.compression() == compression {
+            return Ok(self);
+        }
+        let mut bytes = vec![0; HEADER_BYTES];
+        Scratch::of_thread(|scratch| {
+            let records = scratch.expand(self.compression(), self.body())?;
+            compression.compress_into(None, records, &mut bytes);
+            Ok::<_, BatchError>(())
+        })?;
+        let (size, limit) = (bytes.len(), bytes_max.min(limits::BATCH_BYTES_MAX));
+        if size > limit {
+            return Err(BatchError::TooLarge { size, limit });
+        }
+        let mut header = *self.header();
+        header.attributes = (header.attributes & !attributes::CODEC) | compression.codec();
         Ok(CheckedBatch::seal(header, bytes))
     }
 

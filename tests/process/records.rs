@@ -126,3 +126,34 @@ fn an_expected_offset_is_kept_by_every_batch_or_nothing_is_written() {
         assert_eq!(there.run(senseless, "x").exit, 2, "{senseless}");
     }
 }
+
+/// A topic may have a codec and a clock of its own; what is stored then is not what came.
+#[test]
+fn a_topics_own_codec_and_clock_are_what_its_batches_have() {
+    let directory = new_directory();
+    let there = embedded(&directory);
+    let old = "1700000000000;";
+    let all = [("uncompressed", "none"), ("gzip", "gzip"), ("snappy", "snappy"), ("zstd", "zstd")];
+    for (setting, codec) in all {
+        let topic = format!("t-{setting}");
+        let clock = "message.timestamp.type=LogAppendTime";
+        there.done(&format!("topic create {topic} -c compression.type={setting} -c {clock}"), "");
+        there.done(&format!("produce {topic} -z lz4 -f %T;%v\\n"), &format!("{old}a\n{old}b\n"));
+        assert_eq!(there.done(&format!("consume {topic} -f %v"), ""), "ab", "{setting}");
+        let times = there.done(&format!("consume {topic} -f %T;"), "");
+        let now = super::load::now().0;
+        for time in times.split_terminator(';') {
+            let time: i64 = time.parse().expect("a time");
+            assert!((now - 60_000..=now).contains(&time), "{time} is not the broker's, {now}");
+        }
+        let described = there.done(&format!("topic describe {topic} -o json"), "");
+        let described: serde_json::Value = serde_json::from_str(&described).expect("JSON");
+        let id = described[0]["id"].as_str().expect("an id");
+        let log = directory.path().join(format!("data/topics/{id}/0/00000000000000000000.log"));
+        let shown = super::command::words(&format!("inspect batch {} -o json", log.display()));
+        let shown: serde_json::Value =
+            serde_json::from_str(&super::command::finish(shown, "").out).expect("JSON");
+        assert_eq!(shown[0]["compression"], codec, "{shown}");
+        assert_eq!(shown[0]["timestamp_type"], "append", "{shown}");
+    }
+}

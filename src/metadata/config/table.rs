@@ -11,9 +11,6 @@ const fn refused(word: &'static str, reason: &'static str) -> Word {
     Word { word, refused: Some(reason) }
 }
 
-const RECOMPRESSION: &str =
-    "batches are stored as their producer compressed them; set the codec in the producer";
-
 /// Every setting that is honoured, sorted by name.
 pub const KEYS: &[Key] = &[
     Key {
@@ -33,17 +30,17 @@ pub const KEYS: &[Key] = &[
         broker_name: "compression.type",
         rule: Rule::Choice(&[
             taken("producer"),
-            refused("uncompressed", RECOMPRESSION),
-            refused("none", RECOMPRESSION),
-            refused("gzip", RECOMPRESSION),
-            refused("snappy", RECOMPRESSION),
-            refused("lz4", RECOMPRESSION),
-            refused("zstd", RECOMPRESSION),
+            taken("uncompressed"),
+            refused("none", "it is called \"uncompressed\""),
+            taken("gzip"),
+            taken("snappy"),
+            taken("lz4"),
+            taken("zstd"),
         ]),
         unit: Unit::None,
         default: Fallback::Value("producer"),
         documentation: "The codec of stored batches: \"producer\" keeps the one that each \
-                        producer chose.",
+                        producer chose, any other costs the broker the work of compressing anew.",
     },
     Key {
         name: "durability",
@@ -91,13 +88,11 @@ pub const KEYS: &[Key] = &[
     Key {
         name: "message.timestamp.type",
         broker_name: "log.message.timestamp.type",
-        rule: Rule::Choice(&[
-            taken("CreateTime"),
-            refused("LogAppendTime", "records keep the time stamps that their producer gave them"),
-        ]),
+        rule: Rule::Choice(&[taken("CreateTime"), taken("LogAppendTime")]),
         unit: Unit::None,
         default: Fallback::Value("CreateTime"),
-        documentation: "Whose clock time stamps are from: \"CreateTime\" is the producer's.",
+        documentation: "Whose clock time stamps are from: \"CreateTime\" is the producer's, \
+                        \"LogAppendTime\" the broker's.",
     },
     Key {
         name: "min.insync.replicas",
