@@ -17,6 +17,7 @@ use crate::api::directory::Directory;
 use crate::api::{Context, Sticky, Writes};
 use crate::coordinator::GroupConfig;
 use crate::limits;
+use crate::log::producers::KnownProducer;
 use crate::log::{OpenError, TailWindow};
 use crate::metadata::config::{BrokerDefaults, BrokerSettings};
 use crate::metadata::{self, Command, Image};
@@ -262,6 +263,27 @@ impl Node {
             return Err(AppendRefusal::Overloaded { pending: limit, limit });
         }
         outcome.await.unwrap_or(Err(AppendRefusal::ShuttingDown))
+    }
+
+    /// The producers that a partition remembers.
+    ///
+    /// # Errors
+    /// When it can not be asked now.
+    pub async fn producers(
+        &self,
+        handle: &PartitionHandle,
+    ) -> Result<Vec<KnownProducer>, AppendRefusal> {
+        let (reply, outcome) = Reply::channel();
+        let command = ShardCommand::Producers(handle.id(), reply);
+        if self.shards.submit(handle.shard(), command).is_err() {
+            let limit = limits::MAILBOX_COMMANDS_MAX;
+            return Err(AppendRefusal::Overloaded { pending: limit, limit });
+        }
+        match outcome.await {
+            Ok(Some(known)) => Ok(known),
+            Ok(None) => Err(AppendRefusal::UnknownPartition),
+            Err(_) => Err(AppendRefusal::ShuttingDown),
+        }
     }
 
     /// Ends when the metadata of this node has failed for good; then the process has to end.

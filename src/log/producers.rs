@@ -103,6 +103,19 @@ impl Remembered {
     };
 }
 
+/// What is known of one producer, for those who ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KnownProducer {
+    /// Its id.
+    pub id: ProducerId,
+    /// Its newest epoch.
+    pub epoch: ProducerEpoch,
+    /// The last sequence of its newest batch, unless that is not remembered.
+    pub last_sequence: Option<Sequence>,
+    /// When it last wrote.
+    pub last_used: Millis,
+}
+
 const NOBODY: u32 = u32::MAX;
 
 /// One producer, and its place in the order of use.
@@ -271,6 +284,19 @@ impl Producers {
                 timestamp: Millis(stamped.max_timestamp),
             });
         }
+    }
+
+    /// Everybody who is remembered, by their ids.
+    pub fn known(&self) -> impl Iterator<Item = KnownProducer> {
+        self.by_id.values().map(|&at| {
+            let slot = &self.slots[at as usize];
+            KnownProducer {
+                id: slot.id,
+                epoch: slot.epoch,
+                last_sequence: slot.batches().last().map(|batch| batch.last),
+                last_used: slot.last_used,
+            }
+        })
     }
 
     /// Forgets producers that have not written for `expiry_ms`; how many.

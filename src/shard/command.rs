@@ -2,6 +2,7 @@
 
 use super::groups::GroupCommand;
 use crate::log::frontier::Claim;
+use crate::log::producers::KnownProducer;
 use crate::log::{Log, LogConfig};
 use crate::partition::{Append, DeleteReply, Job, JobDone, Partition, Reply};
 use crate::types::{Offset, TopicPartition};
@@ -16,6 +17,8 @@ pub enum Command {
     /// Remove the records below an offset (`None`: below the high watermark); the answer is the new
     /// log start offset.
     DeleteRecords(TopicPartition, Option<Offset>, DeleteReply),
+    /// Tell which producers are remembered; `None` where there is no such partition.
+    Producers(TopicPartition, Reply<Option<Vec<KnownProducer>>>),
     /// Own this partition from now on.
     Open(Box<Partition>),
     /// Give the partition up; the answer is its log. `None` where there is no such partition, or

@@ -107,6 +107,12 @@ impl Shard {
                 }
                 Some(id)
             }
+            Command::Producers(id, reply) => {
+                let partition = self.partitions.get(&id);
+                reply
+                    .send(partition.map(|partition| partition.log().producers().known().collect()));
+                None
+            }
             Command::Open(partition) => {
                 let id = partition.handle().id();
                 let before = self.partitions.insert(id, *partition);

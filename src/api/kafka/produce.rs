@@ -3,13 +3,15 @@
 use super::{Refused, code, find, note, text};
 use crate::api::produce::{Ask, accept, check_acks, plan_batches};
 use crate::api::{Context, error, fetch};
+use crate::log::producers::KnownProducer;
 use crate::partition::{AppendRefusal, Appended};
 use crate::protocol::error::ErrorCode;
 use crate::protocol::kafka::InitProducerIdRequest;
 use crate::protocol::kafka::Records;
 use crate::protocol::kafka::{
-    ProduceRequest, ProduceRequestPartition, ProduceRequestTopic, ProduceResponse,
-    ProduceResponsePartition, ProduceResponseTopic,
+    DescribeProducersResponsePartition, DescribeProducersResponseProducer, ProduceRequest,
+    ProduceRequestPartition, ProduceRequestTopic, ProduceResponse, ProduceResponsePartition,
+    ProduceResponseTopic,
 };
 use crate::protocol::native::message::Error;
 use crate::types::PartitionId;
@@ -90,7 +92,10 @@ impl Plan {
                 ..ProduceResponsePartition::default()
             };
             match outcome {
-                Ok(ask) => self.asks.push((Label { topic: index, partition }, ask)),
+                Ok(ask) => {
+                    response.log_append_time_ms = ask.append_time.map_or(-1, |time| time.0);
+                    self.asks.push((Label { topic: index, partition }, ask));
+                }
                 Err(error) => refuse(&mut response, error, &mut self.answer.refused),
             }
             responses.push(response);
@@ -113,6 +118,7 @@ fn records(entry: ProduceRequestPartition) -> Result<bytes::Bytes, Error> {
 }
 
 fn refuse(response: &mut ProduceResponsePartition, error: Error, refused: &mut Refused) {
+    response.log_append_time_ms = -1;
     response.error_message = text(&error);
     response.error_code = note(refused, error);
 }
@@ -141,6 +147,34 @@ impl Answer {
         response.error_code = code(error);
         response.error_message = text(error);
     }
+}
+
+/// The answer about the producers of one partition.
+#[must_use]
+pub fn described(
+    partition_index: i32,
+    found: Result<Vec<KnownProducer>, Error>,
+    refused: &mut Refused,
+) -> DescribeProducersResponsePartition {
+    let mut answer = DescribeProducersResponsePartition { partition_index, ..Default::default() };
+    match found {
+        Ok(known) => {
+            let producer = |known: KnownProducer| DescribeProducersResponseProducer {
+                producer_id: known.id.0,
+                producer_epoch: i32::from(known.epoch.0),
+                last_sequence: known.last_sequence.map_or(-1, |sequence| sequence.0),
+                last_timestamp: known.last_used.0,
+                coordinator_epoch: -1,
+                current_txn_start_offset: -1,
+            };
+            answer.active_producers = known.into_iter().map(producer).collect();
+        }
+        Err(error) => {
+            answer.error_message = text(&error);
+            answer.error_code = note(refused, error);
+        }
+    }
+    answer
 }
 
 /// Refuses a producer that wants transactions, which are not served.

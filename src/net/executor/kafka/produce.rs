@@ -6,15 +6,20 @@ use std::time::Duration;
 use super::super::appends::Appends;
 use super::super::{admin, timed_out};
 use super::{Asked, KafkaAnswer, KafkaPending, end, ready};
-use crate::api::kafka::code;
+use crate::api::error;
+use crate::api::fetch::check_count;
 use crate::api::kafka::produce::{self as translate, Answer, Label, Plan};
+use crate::api::kafka::{Refused, code};
+use crate::log::producers::KnownProducer;
 use crate::net::executor::{TIMEOUT_DEFAULT, TIMEOUT_MAX};
 use crate::protocol::error::ErrorCode;
 use crate::protocol::kafka::{
+    DescribeProducersRequest, DescribeProducersResponse, DescribeProducersResponseTopic,
     InitProducerIdRequest, InitProducerIdResponse, ProduceRequest, Records,
 };
 use crate::protocol::native::message::{Error, InitProducer, InitProducerResult};
 use crate::telemetry::Reason;
+use crate::types::PartitionId;
 
 pub(super) fn call(asked: Asked, request: ProduceRequest) -> KafkaPending {
     let timeout = timeout(request.timeout_ms);
@@ -115,4 +120,33 @@ async fn give_id(
     translate::refuse_transactions(request)?;
     let init = InitProducer { producer_id: -1, producer_epoch: -1 };
     admin::init_producer(&asked.node, &init).await
+}
+
+/// Tells which producers partitions remember.
+pub(super) async fn describe(asked: Asked, request: DescribeProducersRequest) -> KafkaAnswer {
+    let named = request.topics.iter().map(|topic| topic.partition_indexes.len()).sum();
+    let whole = check_count(named);
+    let (mut refused, mut topics) = (Refused::new(), Vec::with_capacity(request.topics.len()));
+    for topic in request.topics {
+        let mut partitions = Vec::with_capacity(topic.partition_indexes.len());
+        for partition in topic.partition_indexes {
+            let found = match &whole {
+                Ok(()) => known(&asked, &topic.name, partition).await,
+                Err(error) => Err(error.clone()),
+            };
+            partitions.push(translate::described(partition, found, &mut refused));
+        }
+        topics.push(DescribeProducersResponseTopic { name: topic.name, partitions });
+    }
+    asked.answer(&DescribeProducersResponse { topics, ..Default::default() }, refused)
+}
+
+async fn known(asked: &Asked, topic: &str, partition: i32) -> Result<Vec<KnownProducer>, Error> {
+    let handle = {
+        let view = asked.node.view();
+        let found = view.context().find(topic)?;
+        Arc::clone(found.partition(PartitionId(partition))?)
+    };
+    let known = asked.node.producers(&handle).await;
+    known.map_err(|refusal| error::of_append(&refusal, topic, partition))
 }
