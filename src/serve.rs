@@ -31,6 +31,8 @@ pub use self::reload::Reload;
 
 /// How long clients may take to see their last answers when the broker stops.
 const GRACE: Duration = Duration::from_secs(2);
+/// How long the advertised address may take to answer.
+const DIAL_TIME: Duration = Duration::from_secs(3);
 /// How long the look-up of the advertised name may take.
 const RESOLVE_TIME: Duration = Duration::from_secs(5);
 /// How often a stop that takes longer says what it is waiting for.
@@ -119,6 +121,7 @@ pub async fn serve(config: &Config, reload: Reload<'_>) -> Result<(), ServeError
         "ready"
     );
     notify(systemd::State::Ready);
+    tokio::spawn(dial_advertised(config.server.advertised_address.clone()));
     let reloader = Reloader::new(running, reload);
     loop {
         tokio::select! {
@@ -319,6 +322,24 @@ async fn resolve(host: &str, port: u16) -> std::io::Result<SocketAddr> {
     tokio::net::lookup_host((host, port)).await?.next().ok_or_else(|| {
         std::io::Error::new(std::io::ErrorKind::NotFound, "the name stands for no address")
     })
+}
+
+/// Tries the address that clients are told as they would: most who can not connect to a broker that
+/// runs were told an address that leads nowhere. Where none is configured, each client is told the
+/// address by which it came.
+async fn dial_advertised(address: Option<Address>) {
+    let Some(address) = address else { return };
+    let dialled = tokio::net::TcpStream::connect((address.host.as_str(), address.port));
+    let why = match tokio::time::timeout(DIAL_TIME, dialled).await {
+        Ok(Ok(_)) => return,
+        Ok(Err(error)) => error.to_string(),
+        Err(_elapsed) => format!("no answer within {} s", DIAL_TIME.as_secs()),
+    };
+    tracing::warn!(
+        %address,
+        "clients are told this address, and it can not be reached from here: {why}; if they can \
+         not either, mend server.advertised_address"
+    );
 }
 
 /// Refuses an advertised name that stands for no address. Where nobody answers in time, nothing is
