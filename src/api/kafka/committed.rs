@@ -37,7 +37,8 @@ pub fn plan_commit(request: &OffsetCommitRequest, version: i16, context: &Contex
             partition: PartitionId(partition.partition_index),
             offset: Offset(partition.committed_offset),
             leader_epoch: partition.committed_leader_epoch,
-            metadata: name(partition.committed_metadata.as_ref().unwrap_or(&Text::new())),
+            metadata:
+                partition.committed_metadata.as_ref().map_or_else(Name::default, |r| name(&r.0)),
         }));
     }
     Commit {

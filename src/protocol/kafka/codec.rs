@@ -149,14 +149,19 @@ impl Reader {
     }
 
     pub(super) fn text(&mut self, length: usize) -> Result<Text, DecodeError> {
+        let text = self.remark(length)?;
+        match memchr::memchr(0, text.as_bytes()) {
+            Some(_) => Err(DecodeError::TextWithNul),
+            None => Ok(text),
+        }
+    }
+
+    /// A text that may hold a NUL.
+    pub(super) fn remark(&mut self, length: usize) -> Result<Text, DecodeError> {
         if length > limits::KAFKA_TEXT_BYTES_MAX {
             return Err(DecodeError::TextTooLong(length));
         }
-        let bytes = self.slice(length)?;
-        if memchr::memchr(0, &bytes).is_some() {
-            return Err(DecodeError::TextWithNul);
-        }
-        Text::try_from(bytes).map_err(|_| DecodeError::TextNotUtf8)
+        Text::try_from(self.slice(length)?).map_err(|_| DecodeError::TextNotUtf8)
     }
 
     #[inline]

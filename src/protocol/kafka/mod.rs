@@ -61,7 +61,7 @@ pub use codec::{DecodeError, EncodeError, Encoded, Reader, Splice, Writer};
 pub use error::ErrorCode;
 pub use header::{HeaderError, RequestHeader, ResponseHeader};
 pub use message::{Message, Request, request_frame, response_frame};
-pub use wire::{Records, Text};
+pub use wire::{Records, Remark, Text};
 
 pub use add_offsets_to_txn::*;
 pub use add_partitions_to_txn::*;

@@ -1,7 +1,7 @@
 //! API 28, TxnOffsetCommit. Stores consumer offsets as part of a transaction. Topics go by name up
 //! to version 5 and by id after it.
 
-use super::wire::Text;
+use super::wire::{Remark, Text};
 use crate::types::TopicId;
 
 messages! {
@@ -47,7 +47,7 @@ messages! {
         /// Leader epoch of the last record before it; -1 when it is not known.
         committed_leader_epoch: i32 = -1 => since(2).ignorable(),
         /// What the consumer wants to be kept with it.
-        committed_metadata: Option<Text> = Some(Text::new()) => since(0).nullable(0),
+        committed_metadata: Option<Remark> = Some(Remark::default()) => since(0).nullable(0),
     }
 
     /// What became of each consumer offset.

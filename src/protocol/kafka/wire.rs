@@ -2,6 +2,8 @@
 //! fixed-width, in flexible ones they are varints of the length plus one, and structures end with
 //! tagged fields (KIP-482). Knows types, not messages.
 
+use std::fmt;
+
 use bytes::Bytes;
 pub use bytestring::ByteString as Text;
 
@@ -147,6 +149,41 @@ impl Nullable for Text {
             None => writer.null_text(shape.flexible),
         }
         Ok(())
+    }
+}
+
+/// A text that only its owner reads, so it may hold anything, a NUL too.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Remark(pub Text);
+
+impl fmt::Debug for Remark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Wire for Remark {
+    fn read(reader: &mut Reader, shape: Shape) -> Result<Remark, DecodeError> {
+        Remark::read_nullable(reader, shape)?.ok_or(DecodeError::UnexpectedNull)
+    }
+
+    fn write(&self, writer: &mut Writer, shape: Shape) -> Result<(), EncodeError> {
+        self.0.write(writer, shape)
+    }
+}
+
+impl Nullable for Remark {
+    fn read_nullable(reader: &mut Reader, shape: Shape) -> Result<Option<Remark>, DecodeError> {
+        let length = reader.text_length(shape.flexible)?;
+        length.map(|length| reader.remark(length).map(Remark)).transpose()
+    }
+
+    fn write_nullable(
+        value: Option<&Remark>,
+        writer: &mut Writer,
+        shape: Shape,
+    ) -> Result<(), EncodeError> {
+        Text::write_nullable(value.map(|remark| &remark.0), writer, shape)
     }
 }
 

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::protocol::kafka::wire::Shape;
-use crate::protocol::kafka::{ApiKey, Records, Text};
+use crate::protocol::kafka::{ApiKey, Records, Remark, Text};
 use crate::random::Random;
 use crate::types::TopicId;
 
@@ -58,6 +58,12 @@ impl Arbitrary for Text {
         let length = if random.chance(1, 50) { 200 } else { random.below(8) };
         let text = (0..length).map(|_| LETTERS[random.below(6) as usize]);
         Text::from(text.collect::<String>())
+    }
+}
+
+impl Arbitrary for Remark {
+    fn arbitrary(random: &mut Random, shape: Shape) -> Remark {
+        Remark(Text::arbitrary(random, shape))
     }
 }
 

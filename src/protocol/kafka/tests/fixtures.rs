@@ -123,7 +123,7 @@ fn offset_commit_10() {
                     partition_index: 3,
                     committed_offset: 42,
                     committed_leader_epoch: 5,
-                    committed_metadata: Some(text("why")),
+                    committed_metadata: Some(Remark(text("why"))),
                 }],
                 ..OffsetCommitRequestTopic::default()
             }],
@@ -293,7 +293,7 @@ fn txn_offset_commit_6() {
                     partition_index: 3,
                     committed_offset: 42,
                     committed_leader_epoch: 5,
-                    committed_metadata: Some(text("why")),
+                    committed_metadata: Some(Remark(text("why"))),
                 }],
                 ..TxnOffsetCommitRequestTopic::default()
             }],
