@@ -121,6 +121,17 @@ impl Reader {
         self.at
     }
 
+    /// The bytes that are still to be read.
+    pub(super) fn rest(&self) -> &[u8] {
+        &self.bytes[self.at..]
+    }
+
+    /// Leaves out bytes, which have to be there.
+    pub(super) fn skip(&mut self, count: usize) {
+        assert!(count <= self.remaining(), "there are as many bytes");
+        self.at += count;
+    }
+
     /// Refuses bytes that nobody has read.
     ///
     /// # Errors

@@ -44,6 +44,7 @@ pub trait Message: Wire {
     /// # Errors
     /// As [`Message::decode`], and [`DecodeError::Trailing`].
     fn decode_whole(mut reader: Reader, version: i16) -> Result<Self, DecodeError> {
+        reader.skip(superfluous_bytes(Self::NAME, version, reader.rest()));
         let message = Self::decode(&mut reader, version)?;
         reader.finish()?;
         Ok(message)
@@ -109,6 +110,21 @@ pub fn request_frame<M: Request>(
 
 /// What a frame gets at first; most answers fit.
 const FRAME_BYTES: usize = 256;
+
+/// How many bytes too many a widespread client writes in front of this message by mistake.
+///
+/// librdkafka (2.1 and later, and with it Confluent's clients) makes the null array of *all topics*
+/// four zero bytes where the flexible format has one, and nothing but flags and an empty set of
+/// tags comes after it. Kafka does not look behind a message, so nobody noticed. No other such
+/// message has this length and those first bytes.
+fn superfluous_bytes(name: &str, version: i16, message: &[u8]) -> usize {
+    if name != "MetadataRequest" || version < ApiKey::Metadata.flexible_from() {
+        return 0;
+    }
+    let flag_count = if version <= 10 { 3 } else { 2 };
+    let mistaken = message.len() == 4 + flag_count + 1 && message.starts_with(&[0; 4]);
+    if mistaken { 3 } else { 0 }
+}
 
 fn shape(api: ApiKey, version: i16) -> Option<Shape> {
     let flexible = version >= api.flexible_from();

@@ -113,6 +113,22 @@ fn requests_read_back_from_their_frames() {
 
 /// The bytes of a log are counted by every length around them and left out, and putting them where
 /// the splices say gives what encoding them would have given.
+/// What librdkafka 2.16 sends when asked for all topics, which has three bytes too many.
+#[test]
+fn all_topics_of_librdkafka_are_all_topics() {
+    for version in 9..=13 {
+        let flags: &[u8] = if version <= 10 { &[1, 0, 0] } else { &[1, 0] };
+        let sent = [&[0, 0, 0, 0], flags, &[0]].concat();
+        let expected = MetadataRequest { topics: None, ..MetadataRequest::default() };
+        let read = MetadataRequest::from_bytes(sent.clone().into(), version);
+        assert_eq!(read, Ok(expected), "version {version}");
+        for wrong in [&sent[..sent.len() - 1], &[&sent[..], &[0]].concat()] {
+            let read = MetadataRequest::from_bytes(Bytes::copy_from_slice(wrong), version);
+            assert!(read.is_err(), "version {version}: {wrong:?}");
+        }
+    }
+}
+
 #[test]
 fn records_of_a_log_go_where_their_splices_say() {
     for version in ApiKey::Fetch.served() {
