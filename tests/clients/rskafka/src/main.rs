@@ -297,7 +297,9 @@ async fn restart() -> Outcome {
     let sending = tokio::spawn(async move {
         let mut number = 0_u64;
         while !*stopped.borrow() {
-            writer.produce(vec![record(number.to_string())], Compression::NoCompression).await?;
+            // Not of long ago: a start looks for what has outlived its retention.
+            let sent = Record { timestamp: Utc::now(), ..record(number.to_string()) };
+            writer.produce(vec![sent], Compression::NoCompression).await?;
             number += 1;
         }
         Ok::<u64, ClientError>(number)
