@@ -88,7 +88,7 @@ final class Groups {
         try (var one = new Member(group, topic, read, Map.of());
                 var two = new Member(group, topic, read, Map.of())) {
             var said = new BufferedReader(new InputStreamReader(victim.getInputStream()));
-            for (String line = ""; !line.equals("owns 2"); line = said.readLine()) {
+            for (String line = ""; !"owns 2".equals(line); line = said.readLine()) {
                 check(line != null, "the member that is to crash ended by itself");
             }
             Kit.await("two partitions each", () -> shared(List.of(one, two), 2));
