@@ -27,8 +27,7 @@ use crate::api::kafka::{Endpoint, Refused};
 use crate::broker::Node;
 use crate::protocol::error::ErrorCode as OwnCode;
 use crate::protocol::kafka::{
-    ApiKey, DecodeError, Encoded, Message, MetadataRequest, Reader, Request, RequestHeader,
-    response_frame,
+    ApiKey, DecodeError, Encoded, Message, Reader, Request, RequestHeader, response_frame,
 };
 use crate::protocol::native::message::Error;
 use crate::telemetry::Reason;
@@ -96,7 +95,7 @@ fn dispatch(
         ApiKey::Produce => produce::call(asked, decode(reader, version)?),
         ApiKey::Fetch => fetch::call(asked, conversation, decode(reader, version)?),
         ApiKey::ApiVersions => metadata::versions(&asked, &decode(reader, version)?),
-        ApiKey::Metadata => changing(asked, decode_metadata(reader, version)?, metadata::metadata),
+        ApiKey::Metadata => changing(asked, decode(reader, version)?, metadata::metadata),
         ApiKey::ListOffsets => changing(asked, decode(reader, version)?, offsets::list),
         ApiKey::OffsetForLeaderEpoch => offsets::epochs(&asked, decode(reader, version)?),
         ApiKey::CreateTopics => changing(asked, decode(reader, version)?, topics::create),
@@ -137,18 +136,6 @@ fn dispatch(
 
 fn decode<M: Request>(reader: Reader, version: i16) -> Result<M, DecodeError> {
     M::decode_whole(reader, version)
-}
-
-/// Decodes a request for metadata as Kafka does, which does not look behind it: librdkafka (seen
-/// in 2.16) writes the array that means all topics with four bytes where flexible versions have one.
-fn decode_metadata(mut reader: Reader, version: i16) -> Result<MetadataRequest, DecodeError> {
-    const SURPLUS_BYTES: usize = 3;
-    let request = MetadataRequest::decode(&mut reader, version)?;
-    let is_that = request.topics.is_none() && reader.remaining() == SURPLUS_BYTES;
-    if !is_that {
-        reader.finish()?;
-    }
-    Ok(request)
 }
 
 /// Executes what may change something or take a while.
