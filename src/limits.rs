@@ -107,6 +107,13 @@ pub const FRONTIER_BYTES_MAX: usize = 256 * MIB;
 /// Bytes of a log that recovery holds in memory at a time.
 pub const RECOVERY_BUFFER_BYTES: usize = 4 * MIB;
 
+/// Segments that one compacted segment may take the place of.
+pub const COMPACTION_GROUP_SEGMENTS_MAX: usize = 4_096;
+/// Aborted transactions that one pass of compaction knows of; what comes later waits for the next.
+pub const COMPACTION_ABORTED_MAX: usize = 1 << 20;
+/// Bytes that compaction reads before it looks whether it is to stop, and rests if it is too fast.
+pub const COMPACTION_STEP_BYTES: u64 = 8 * MIB as u64;
+
 /// Milliseconds within which a new connection must have said what it speaks and who it is.
 pub const HANDSHAKE_MS_MAX: u64 = 10_000;
 /// Milliseconds without a sign of life after which a connection is closed, unless configured

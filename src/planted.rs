@@ -48,11 +48,13 @@ pub enum Bug {
     CommitAnyGeneration,
     /// Offsets expire while their group has members.
     ExpireActiveOffsets,
+    /// Compaction removes old segments before the new one is durable.
+    CompactionDeletesFirst,
 }
 
 impl Bug {
     /// Every one.
-    pub const ALL: [Bug; 21] = [
+    pub const ALL: [Bug; 22] = [
         Bug::AckBeforeSync,
         Bug::SkipDirectorySync,
         Bug::SkipSealedSync,
@@ -74,6 +76,7 @@ impl Bug {
         Bug::AssignHeld,
         Bug::CommitAnyGeneration,
         Bug::ExpireActiveOffsets,
+        Bug::CompactionDeletesFirst,
     ];
 }
 

@@ -10,8 +10,9 @@ use rivvend::log::epochs::LeaderEpochs;
 use rivvend::log::witness::{Gaps, Witness};
 use rivvend::log::{Seals, load_log_start, segment_name};
 use rivvend::record::BatchHeader;
+use rivvend::record::layout::attributes;
 use rivvend::storage::file::FileDisk;
-use rivvend::types::{LeaderEpoch, Offset};
+use rivvend::types::{LeaderEpoch, Millis, Offset};
 use serde::Serialize;
 
 use super::directory::{LogFiles, SegmentFile};
@@ -227,6 +228,7 @@ impl Order<'_> {
                 Witness::new(Gaps::Refused)
             }
         };
+        let witness = witness.compacted_below(log.gaps_below);
         Order { log, witness, epoch: LeaderEpoch(-1) }
     }
 
@@ -263,8 +265,11 @@ impl SegmentCheck {
         self.batches += 1;
         self.records += u64::try_from(header.records_count).unwrap_or(0);
         self.bytes += bytes;
-        // A batch whose records have no time says -1.
-        let (first, last) = (header.base_timestamp, header.max_timestamp);
+        // A batch whose records have no time says -1. One with a delete horizon has that in the
+        // place of its first record's time.
+        let Some(Millis(last)) = header.newest() else { return };
+        let has_horizon = header.attributes & attributes::DELETE_HORIZON != 0;
+        let first = if has_horizon { last } else { header.base_timestamp };
         if first >= 0 && last >= 0 {
             let (oldest, newest) = self.times.unwrap_or((first, last));
             self.times = Some((oldest.min(first), newest.max(last)));
@@ -352,7 +357,7 @@ mod tests {
     use std::path::Path;
 
     use rivvend::record::BatchBuilder;
-    use rivvend::types::{Millis, PartitionId, TopicId, TopicPartition};
+    use rivvend::types::{PartitionId, TopicId, TopicPartition};
 
     use super::super::directory::DataDir;
 

@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rivvend::config::did_you_mean;
-use rivvend::log::FileKind;
 use rivvend::log::clean::{self, CleanShutdown};
 use rivvend::log::frontier::{Frontier, FrontierEntries, FrontierEntry, FrontierState};
 use rivvend::log::repair;
+use rivvend::log::{CompactionState, FileKind, SegmentPlace};
 use rivvend::storage::file::FileDisk;
 use rivvend::types::{Offset, PartitionId, TopicId, TopicPartition};
 
@@ -49,6 +49,8 @@ pub(super) struct LogFiles {
     pub(super) durable: Option<i64>,
     /// In order.
     pub(super) segments: Vec<SegmentFile>,
+    /// Offset below which compaction may have left gaps.
+    pub(super) gaps_below: Offset,
     /// Names that are no file of ours.
     pub(super) unknown: Vec<PathBuf>,
 }
@@ -209,7 +211,8 @@ fn partition_number(text: &str) -> Result<PartitionId, Failure> {
 impl LogFiles {
     fn new(id: TopicPartition, dir: PathBuf) -> LogFiles {
         let (segments, unknown) = (Vec::new(), Vec::new());
-        LogFiles { id, topic: None, dir, durable: None, segments, unknown }
+        let (topic, durable, gaps_below) = (None, None, Offset::ZERO);
+        LogFiles { id, topic, dir, durable, segments, gaps_below, unknown }
     }
 
     /// What a person calls it: the topic's name, or its id where the name is not known.
@@ -388,7 +391,33 @@ fn find_segments(log: &mut LogFiles) -> Result<(), Failure> {
             _ => {}
         }
     }
+    settle_compaction(log);
     Ok(())
+}
+
+/// Takes the segments for what they are once an exchange that was cut short is done.
+fn settle_compaction(log: &mut LogFiles) {
+    let disk = FileDisk::default();
+    match CompactionState::load(&disk, &log.dir) {
+        Ok(None) => {}
+        Ok(Some(state)) => {
+            let place = |segment: SegmentFile| {
+                let SegmentFile { path, base, len } = segment;
+                SegmentPlace { base: Offset(base), len, path }
+            };
+            let found = std::mem::take(&mut log.segments).into_iter().map(place).collect();
+            let settled = state.settle(&disk, &log.dir, found).into_iter();
+            let file = |SegmentPlace { base, len, path }| SegmentFile { path, base: base.0, len };
+            log.segments = settled.map(file).collect();
+            log.gaps_below = state.gaps_below;
+        }
+        Err(error) => {
+            eprintln!("warning: {}: compaction: {error}", log.dir.display());
+            // The last segment is never compacted.
+            let last = log.segments.iter().map(|segment| segment.base).max();
+            log.gaps_below = Offset(last.unwrap_or(0));
+        }
+    }
 }
 
 /// The names in a directory, sorted.

@@ -99,6 +99,11 @@ impl Active {
         })
     }
 
+    /// Largest time stamp of its first batch.
+    pub(super) fn first(&self) -> Option<Millis> {
+        self.first
+    }
+
     /// Newest time stamp in the segment.
     pub(super) fn newest(&self) -> Millis {
         self.newest
@@ -106,7 +111,7 @@ impl Active {
 
     fn note(&mut self, header: &BatchHeader, end: Position, interval: u64) {
         self.sum = sums::extend(self.sum, header);
-        self.newest = self.newest.max(Millis(header.max_timestamp));
+        self.newest = self.newest.max(header.newest().unwrap_or(NEVER));
         self.first.get_or_insert(Millis(header.max_timestamp));
         if end.bytes - self.block_at >= interval {
             self.end_block(end);

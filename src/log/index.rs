@@ -45,6 +45,11 @@ impl Index {
         Index { base, places, times, sums: Words::new(), verified: Words::new() }
     }
 
+    /// First offset of the segment.
+    pub(super) fn base(&self) -> Offset {
+        self.base
+    }
+
     /// Number of the last boundary, which is also the number of blocks.
     pub(super) fn last(&self) -> usize {
         self.places.len()

@@ -2,7 +2,7 @@
 
 use super::checkpoint::{self, Kind};
 use super::frontier::{Frontier, FrontierEntry};
-use super::{FileKind, clean, epochs, producers, repair, retention, sidecar};
+use super::{FileKind, clean, compaction, epochs, producers, repair, retention, sidecar};
 use crate::limits;
 use crate::record::Compression;
 use crate::record::layout::{self, BatchHeader};
@@ -90,8 +90,9 @@ fn the_checkpoints_are_those_of_the_code() {
         let magic = String::from_utf8(kind.magic.to_vec()).expect("letters");
         (magic, kind.version.to_string(), kind.name.to_owned())
     };
-    let kinds = [clean::KIND, epochs::KIND, retention::LOG_START, producers::KIND, repair::KIND];
-    let code: Vec<_> = kinds.iter().map(row).collect();
+    let logs = [clean::KIND, epochs::KIND, retention::LOG_START, producers::KIND, repair::KIND];
+    let kinds = logs.iter().chain([&compaction::KIND]);
+    let code: Vec<_> = kinds.map(row).collect();
     let manual = table("magic\tversion\tfile").into_iter();
     let manual: Vec<_> =
         manual.map(|row| (row[0].to_owned(), row[1].to_owned(), row[2].to_owned())).collect();
@@ -137,12 +138,13 @@ fn the_frontier_is_read_as_the_manual_says() {
 fn the_names_of_files_are_known_to_the_code() {
     let partition = MANUAL.split("\n.SH PARTITION\n").nth(1).expect("has the section");
     let partition = partition.split("\n.SH ").next().expect("has an end");
-    for name in [epochs::FILE_NAME, "log-start", repair::FILE_NAME, "sync-failed"] {
+    for name in [epochs::FILE_NAME, "log-start", repair::FILE_NAME, "sync-failed", "compaction"] {
         assert_eq!(FileKind::of(name), FileKind::State);
         assert!(partition.contains(&format!("\n.I {name}\n")), "{name}");
     }
-    for ending in [".torn", ".deleted", ".tmp", ".unfinished"] {
+    for ending in [".torn", ".deleted", ".tmp", ".unfinished", ".cleaned.log"] {
         assert_ne!(FileKind::of(&format!("x{ending}")), FileKind::Unknown);
+        let ending = ending.trim_end_matches("log");
         assert!(partition.contains(ending), "{ending}");
     }
     for (extension, _) in sidecar::KINDS {

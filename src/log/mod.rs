@@ -15,12 +15,13 @@
 //!
 //! # Files
 //! `<base offset>.log` with its side files (`sidecar`), `leader-epochs`, `log-start`,
-//! `producers-<offset>`; `*.deleted` is on its way out, `*.torn` is what recovery or a repair cut
-//! off, `repaired` says what a repair has taken.
+//! `producers-<offset>`, `compaction`; `*.cleaned.*` is on its way in and `*.deleted` on its way
+//! out, `*.torn` is what recovery or a repair cut off, `repaired` says what a repair has taken.
 
 mod append;
 pub mod checkpoint;
 pub mod clean;
+mod compaction;
 pub mod epochs;
 pub mod frontier;
 mod index;
@@ -51,6 +52,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use append::{AppendError, Appended};
+pub use compaction::{
+    Compacted, Compaction, CompactionConfig, CompactionError, CompactionOptions, CompactionReport,
+    CompactionState, CompactionStep, Dirt, Exchange, ExchangeDone, ExchangeJob, SegmentPlace,
+};
 pub use open::{FileKind, Known, KnownFrontier, OpenError, OpenMode, Recovery, Torn, segment_name};
 pub use read::{Damage, FileRange, LogView, Position, ReadError, ReadRange};
 pub use retention::{ChangeError, Truncated, load_log_start};
@@ -90,7 +95,10 @@ pub struct LogConfig {
     pub retention_bytes: Option<u64>,
     /// After this long without a batch an idempotent producer is forgotten.
     pub producer_expiry_ms: i64,
-    /// Whether compaction has left gaps between offsets, here or where the log came from.
+    /// How the log is compacted, if it is.
+    pub compaction: Option<CompactionConfig>,
+    /// Whether the log comes from one with gaps between its offsets. Those that compaction leaves
+    /// here are known without.
     pub gaps: Gaps,
     /// What stays in the page cache of the ends of all logs of the directory; what is synced and
     /// lies before that is dropped from it.
@@ -108,6 +116,7 @@ impl Default for LogConfig {
             retention_ms: Some(7 * DAY_MS),
             retention_bytes: None,
             producer_expiry_ms: DAY_MS,
+            compaction: None,
             gaps: Gaps::Refused,
             tail_window: TailWindow::new(512 << 20),
         }
@@ -146,6 +155,7 @@ pub struct Log {
     /// Place and checksum of the last batch of the last segment, as far as it is known.
     last_batch: Option<(u64, u32)>,
     pending: Pending,
+    compaction: compaction::Progress,
     epochs: LeaderEpochs,
     producers: Producers,
     /// Bytes of batches behind the newest snapshot of the producers.
@@ -175,6 +185,7 @@ impl Log {
             recent: VecDeque::new(),
             last_batch: None,
             pending: Pending::default(),
+            compaction: compaction::Progress::default(),
             epochs: LeaderEpochs::default(),
             producers: Producers::new(),
             unsnapshotted_bytes: 0,

@@ -14,7 +14,8 @@ use super::repair::Lost;
 use super::segment::Segment;
 use super::sync::SYNC_FAILED;
 use super::witness::Witness;
-use super::{Log, LogConfig, epochs, producers, repair, retention, sidecar};
+use super::{CompactionState, Log, LogConfig, SegmentPlace, compaction};
+use super::{epochs, producers, repair, retention, sidecar};
 use crate::planted::{self, Bug};
 use crate::storage::{Disk, StorageError};
 use crate::types::Offset;
@@ -50,8 +51,12 @@ pub enum KnownFrontier {
 impl Known {
     /// Up to where the log was synced for certain. The marker of a clean stop tells it as well as
     /// the journal, unless a failed sync has left a marker of its own: then one of the two is
-    /// wrong.
-    fn believed(&self, sync_failed: bool) -> Option<FrontierEntry> {
+    /// wrong. So does compaction, which may have moved the place that the journal names.
+    fn believed(
+        &self,
+        sync_failed: bool,
+        compacted: Option<FrontierEntry>,
+    ) -> Option<FrontierEntry> {
         let entry = match self.frontier {
             KnownFrontier::At(entry) => entry,
             KnownFrontier::Missing => None,
@@ -61,7 +66,8 @@ impl Known {
             end_offset: clean.end_offset,
             position: clean.position,
         });
-        entry.into_iter().chain(clean).max_by_key(|entry| entry.end_offset)
+        let all = compacted.into_iter().chain(entry).chain(clean);
+        all.max_by_key(|entry| entry.end_offset)
     }
 }
 
@@ -128,8 +134,11 @@ impl Recovery {
 /// What a directory holds, by kind.
 #[derive(Debug, Default)]
 struct Found {
-    /// Base offset and size.
-    segments: Vec<(Offset, u64)>,
+    segments: Vec<SegmentPlace>,
+    /// What is known of the log's compaction, if it can be read.
+    compaction: Option<CompactionState>,
+    /// Why it can not, if that is so.
+    unreadable_compaction: Option<String>,
     /// Segments whose three side files are there and of one size.
     indexed: BTreeSet<Offset>,
     sync_failed: bool,
@@ -143,6 +152,14 @@ struct Found {
     /// The newest snapshot of the producer state.
     snapshot: Option<Offset>,
     unknown: Vec<String>,
+}
+
+impl Found {
+    /// What compaction has left is durable up to here.
+    fn compacted(&self) -> Option<FrontierEntry> {
+        let bases = self.segments.iter().map(|segment| segment.base);
+        self.compaction.as_ref().and_then(|state| state.synced(bases))
+    }
 }
 
 /// Name of the segment that begins at `base`.
@@ -174,6 +191,9 @@ impl Log {
     ) -> Result<(Log, Recovery), OpenError> {
         let mut log = Log::create(disk, dir, config);
         log.writable = mode == OpenMode::Write;
+        if log.writable {
+            compaction::resume(log.disk.as_ref(), &log.dir)?;
+        }
         let found = match list(log.disk.as_ref(), &log.dir) {
             Err(error) if error.is_not_found() => Found::default(),
             found => found?,
@@ -182,13 +202,15 @@ impl Log {
             log.remove_leftovers(&found)?;
         }
         let epochs = LeaderEpochs::load(log.disk.as_ref(), &log.dir).map(|kept| kept.map(Arc::new));
-        let believed = known.believed(found.sync_failed);
+        let believed = known.believed(found.sync_failed, found.compacted());
         let durable = believed.map_or(Offset::ZERO, |entry| entry.end_offset);
+        log.restore_compaction(&found);
         log.load_segments(&found.segments, durable, epochs.as_ref().ok().cloned().flatten())?;
         log.leave_out_below_start(&found)?;
         let mut report = log.recover(known, &found, epochs)?;
         let unknown = |name: &String| format!("unknown file {}", log.dir.join(name).display());
         report.skipped.extend(found.unknown.iter().map(unknown));
+        report.skipped.extend(found.unreadable_compaction);
         let mut recovery = Recovery::of(&log, report);
         if found.repaired && log.writable {
             let has = log.start..log.end.offset;
@@ -204,7 +226,7 @@ impl Log {
     /// before there can be another one of that name: they would speak of the wrong batches.
     fn remove_leftovers(&self, found: &Found) -> Result<(), StorageError> {
         found.leftovers.iter().try_for_each(|path| self.disk.remove(path))?;
-        let is_there = |base: &&Offset| found.segments.iter().any(|(there, _)| there == *base);
+        let is_there = |base: &&Offset| found.segments.iter().any(|there| there.base == **base);
         let mut orphans = found.side_files.iter().filter(|base| !is_there(base)).peekable();
         if orphans.peek().is_none() {
             return Ok(());
@@ -215,24 +237,40 @@ impl Log {
         self.disk.sync_dir(&self.dir).map(drop)
     }
 
+    /// Without a word on its compaction, a log of a compacted topic may miss offsets everywhere but
+    /// in the last segment, which no pass touches.
+    fn restore_compaction(&mut self, found: &Found) {
+        let last = found.segments.last().map_or(Offset::ZERO, |last| last.base);
+        let is_unknown = self.config.compaction.is_some() || found.unreadable_compaction.is_some();
+        match &found.compaction {
+            Some(state) => {
+                self.compaction.gaps_below = state.gaps_below;
+                self.compaction.clean_to = state.clean_to;
+            }
+            None if is_unknown => self.compaction.gaps_below = last,
+            None => {}
+        }
+    }
+
     fn load_segments(
         &mut self,
-        found: &[(Offset, u64)],
+        found: &[SegmentPlace],
         durable: Offset,
         epochs: Option<Arc<LeaderEpochs>>,
     ) -> Result<(), OpenError> {
         let gaps = self.config.gaps;
-        let witness = Arc::new(match epochs {
+        let witness = match epochs {
             Some(epochs) => Witness::with_epochs(gaps, epochs, durable),
             None => Witness::new(gaps),
-        });
+        };
+        let witness = Arc::new(witness.compacted_below(self.compaction.gaps_below));
         let start = retention::load_log_start(self.disk.as_ref(), &self.dir)
             .map_err(|source| OpenError::File { path: self.dir.join("log-start"), source })?;
         let segments: Vec<_> = found
             .iter()
-            .map(|&(base, len)| {
-                let path: Arc<Path> = self.dir.join(segment_name(base)).into();
-                Arc::new(Segment::found(self.disk.clone(), path, base, len, witness.clone()))
+            .map(|SegmentPlace { base, len, path }| {
+                let path: Arc<Path> = path.as_path().into();
+                Arc::new(Segment::found(self.disk.clone(), path, *base, *len, witness.clone()))
             })
             .collect();
         self.segments = Arc::new(segments);
@@ -249,7 +287,7 @@ impl Log {
         found: &Found,
         epochs: LoadedEpochs,
     ) -> Result<Report, OpenError> {
-        let frontier = known.believed(found.sync_failed);
+        let frontier = known.believed(found.sync_failed, found.compacted());
         let Some(last) = self.segments.last().cloned() else {
             return Ok(self.recover_nothing(frontier));
         };
@@ -380,7 +418,7 @@ pub enum FileKind {
     SideFile(Offset),
     /// What was known of the producers at this offset.
     ProducerSnapshot(Offset),
-    /// `leader-epochs`, `log-start`, `repaired` or the marker of a failed sync.
+    /// `leader-epochs`, `log-start`, `compaction`, `repaired` or the marker of a failed sync.
     State,
     /// A copy of what was cut off or set aside; nothing reads it.
     SetAside,
@@ -397,7 +435,7 @@ impl FileKind {
         let side_file = || sidecar::KINDS.iter().find_map(|(kind, _)| segment_base(name, kind));
         let leftover = || {
             let ends = [".tmp", ".unfinished", retention::DELETED];
-            ends.iter().any(|end| name.ends_with(end))
+            compaction::is_cleaned(name) || ends.iter().any(|end| name.ends_with(end))
         };
         if let Some(base) = segment_base(name, "log") {
             FileKind::Segment(base)
@@ -407,9 +445,7 @@ impl FileKind {
             FileKind::Leftover
         } else if let Some(offset) = producers::snapshot_offset(name) {
             FileKind::ProducerSnapshot(offset)
-        } else if [epochs::FILE_NAME, retention::LOG_START_NAME, repair::FILE_NAME, SYNC_FAILED]
-            .contains(&name)
-        {
+        } else if STATE_FILES.contains(&name) {
             FileKind::State
         } else if name.ends_with(".torn") {
             FileKind::SetAside
@@ -419,13 +455,25 @@ impl FileKind {
     }
 }
 
+/// Files that tell of a log as a whole.
+const STATE_FILES: [&str; 5] = [
+    epochs::FILE_NAME,
+    retention::LOG_START_NAME,
+    repair::FILE_NAME,
+    compaction::FILE_NAME,
+    SYNC_FAILED,
+];
+
 fn list(disk: &dyn Disk, dir: &Path) -> Result<Found, StorageError> {
     let mut found = Found::default();
     let mut side_files: BTreeMap<Offset, Vec<u64>> = BTreeMap::new();
     for entry in disk.list(dir)? {
         let name = entry.name;
         match FileKind::of(&name) {
-            FileKind::Segment(base) => found.segments.push((base, entry.len)),
+            FileKind::Segment(base) => {
+                let (len, path) = (entry.len, dir.join(name));
+                found.segments.push(SegmentPlace { base, len, path });
+            }
             FileKind::SideFile(base) => side_files.entry(base).or_default().push(entry.len),
             FileKind::Leftover => {
                 found.removing |= name.ends_with(retention::DELETED);
@@ -445,6 +493,17 @@ fn list(disk: &dyn Disk, dir: &Path) -> Result<Found, StorageError> {
     let complete = |sizes: &Vec<u64>| {
         sizes.len() == sidecar::KINDS.len() && sizes.iter().all(|&size| size == sizes[0])
     };
+    match CompactionState::load(disk, dir) {
+        Ok(state) => found.compaction = state,
+        Err(error) => {
+            let why = format!("{}: {error}; compaction begins anew", compaction::FILE_NAME);
+            found.unreadable_compaction = Some(why);
+        }
+    }
+    if let Some(state) = &found.compaction {
+        let segments = std::mem::take(&mut found.segments);
+        found.segments = state.settle(disk, dir, segments);
+    }
     found.side_files = side_files.keys().copied().collect();
     found.indexed =
         side_files.iter().filter(|(_, sizes)| complete(sizes)).map(|(&at, _)| at).collect();

@@ -168,6 +168,33 @@ impl Slot {
     }
 }
 
+/// What of a log tells of its producers: without these batches, their state could not be rebuilt
+/// from the log alone.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Needed {
+    /// Base offsets, ascending.
+    batches: Vec<Offset>,
+    /// Producers of whose newest epoch only markers are in the log.
+    markers: BTreeMap<ProducerId, ProducerEpoch>,
+}
+
+impl Needed {
+    /// The base offsets of batches of records, ascending.
+    #[cfg(test)]
+    pub(super) fn list(&self) -> &[Offset] {
+        &self.batches
+    }
+
+    /// Whether the batch has to stay, though its records may go.
+    pub(super) fn has(&self, header: &BatchHeader) -> bool {
+        match header.producer() {
+            None => false,
+            Some((id, epoch, _)) if header.is_control() => self.markers.get(&id) == Some(&epoch),
+            Some(_) => self.batches.binary_search(&header.base_offset).is_ok(),
+        }
+    }
+}
+
 /// The idempotent producers of one partition.
 #[derive(Clone, Debug)]
 pub struct Producers {
@@ -326,6 +353,19 @@ impl Producers {
         }
         *self = Producers::with_cap(self.most);
         Truncated::Rebuild
+    }
+
+    /// Which batches of the log have to stay for this state to be rebuilt.
+    pub(super) fn needed(&self) -> Needed {
+        let mut needed = Needed::default();
+        for slot in self.by_id.values().map(|&at| &self.slots[at as usize]) {
+            needed.batches.extend(slot.batches().iter().map(|batch| batch.base_offset));
+            if slot.count == 0 {
+                needed.markers.insert(slot.id, slot.epoch);
+            }
+        }
+        needed.batches.sort_unstable();
+        needed
     }
 
     /// The content of a snapshot file.

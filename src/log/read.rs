@@ -255,7 +255,8 @@ impl LogView {
         for i in self.segment_of(self.start)..self.segments.len() {
             let Some(limit) = self.limit(i, up_to)? else { break };
             let newer = |header: &BatchHeader| {
-                header.max_timestamp >= timestamp.0 && header.next_offset() > self.start
+                header.newest().is_some_and(|newest| newest >= timestamp)
+                    && header.next_offset() > self.start
             };
             if let Some(header) = first_newer(&self.segments[i], timestamp, limit.bytes, newer)? {
                 return Ok(Some(header));

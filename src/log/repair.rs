@@ -27,7 +27,7 @@ use super::epochs::LeaderEpochs;
 use super::frontier::{Frontier, FrontierEntry, FrontierState};
 use super::open::FileKind;
 use super::read::Position;
-use super::{open, producers, recovery, retention, sidecar};
+use super::{compaction, open, producers, recovery, retention, sidecar};
 use crate::storage::{Access, Disk, StorageError};
 use crate::types::{Offset, TopicPartition};
 
@@ -101,6 +101,7 @@ impl Repair {
         if !disk.exists(&self.dir)? {
             disk.create_dir_all(&self.dir)?;
         }
+        compaction::resume(disk, &self.dir)?;
         match remedy {
             Remedy::EndAt(end) => self.end_at(end, lost),
             Remedy::BeginAt(start) => self.begin_at(start, lost),
@@ -186,6 +187,7 @@ impl Repair {
             let entry = FrontierEntry { segment_base, end_offset, position };
             frontier.lower(self.partition, entry)?;
         }
+        compaction::lower(disk, &self.dir, end.offset)?;
         // It tells of the other logs what it told before.
         if let Taken::Clean(mut marker) = CleanShutdown::peek(disk, data_dir)
             && marker.logs.remove(&self.partition).is_some()

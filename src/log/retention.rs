@@ -9,7 +9,7 @@ use super::checkpoint::{self, Fields, Kind};
 use super::frontier::{FrontierEntry, FrontierLowered};
 use super::read::{Position, ReadError};
 use super::segment::Segment;
-use super::{AppendError, Log, producers, sidecar};
+use super::{AppendError, Log, compaction, producers, sidecar};
 use crate::planted::{self, Bug};
 use crate::storage::{Access, Disk, StorageError};
 use crate::types::{Millis, Offset, TopicPartition};
@@ -94,10 +94,22 @@ impl Log {
         assert!(lowered.permits(partition, cut.offset), "the frontier is lowered before the cut");
         self.lowerings = lowered.lowerings();
         if cut != self.end {
+            self.lower_compaction(cut.offset)?;
             self.cut_files(cut).map_err(|error| self.poison(error))?;
             self.cut_memory(cut)?;
         }
         Ok(Truncated { end: self.end, offsets: old_end.0 - self.end.offset.0 })
+    }
+
+    /// What is said of the log's compaction holds no more beyond its new end.
+    fn lower_compaction(&mut self, end: Offset) -> Result<(), ChangeError> {
+        let lowered = compaction::lower(self.disk.as_ref(), &self.dir, end);
+        lowered.map_err(|error| self.poison(error))?;
+        let progress = &mut self.compaction;
+        progress.gaps_below = progress.gaps_below.min(end);
+        progress.clean_to = progress.clean_to.min(end);
+        progress.cuts += 1;
+        Ok(())
     }
 
     fn cut_files(&mut self, cut: Position) -> Result<(), StorageError> {
@@ -182,6 +194,7 @@ impl Log {
         }
         assert!(lowered.permits(partition, self.start.min(to)), "the frontier is lowered first");
         self.lowerings = lowered.lowerings();
+        self.lower_compaction(Offset::ZERO)?;
         // From here on a crash leaves an empty log that begins at `to`.
         self.save_start(to)?;
         let cut = Position { offset: to, segment: to, bytes: 0 };
@@ -210,6 +223,7 @@ impl Log {
         high_watermark: Offset,
     ) -> Result<bool, ChangeError> {
         self.refuse_change()?;
+        self.roll_if_overdue(now, high_watermark)?;
         self.roll_if_expired(now, high_watermark)?;
         let mut size = self.size_bytes();
         let mut start = self.start;
@@ -260,7 +274,7 @@ impl Log {
 
     fn refuse_change(&self) -> Result<(), ChangeError> {
         self.refuse_if_unusable()?;
-        if self.pending.is_busy() {
+        if self.pending.is_busy() || self.compaction.exchanging {
             // The job may be writing the very files that are to go.
             return Err(ChangeError::Busy);
         }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use super::index::{Boundary, Index};
+use super::index::{Boundary, Index, NEVER};
 use super::read::{Damage, Position, ReadError};
 use super::scan::{Walk, WalkError, size_of};
 use super::sidecar::{self, Flush, Kept};
@@ -14,7 +14,7 @@ use super::witness::{Contradiction, Witness};
 use crate::limits;
 use crate::planted::{self, Bug};
 use crate::record::BatchHeader;
-use crate::storage::{Access, Disk, DiskFile, StorageError};
+use crate::storage::{Access, Disk, DiskFile, Operation, StorageError};
 use crate::types::{Millis, Offset};
 
 /// What `len` holds while the segment is the last one and grows.
@@ -82,6 +82,19 @@ impl Segment {
         }
     }
 
+    /// A segment that compaction has made, whose file has its name already.
+    pub(super) fn compacted(
+        disk: Arc<dyn Disk>,
+        path: Arc<Path>,
+        index: Arc<Index>,
+        len: u64,
+        witness: Arc<Witness>,
+    ) -> Segment {
+        let (base, inherited, file) = (index.base(), 0, OnceLock::new());
+        let index = OnceLock::from(Loaded { index, damage: None });
+        Segment { disk, base, path, witness, inherited, len: AtomicU64::new(len), file, index }
+    }
+
     /// A segment found on the disk, of which `len` bytes count.
     pub(super) fn found(
         disk: Arc<dyn Disk>,
@@ -146,6 +159,13 @@ impl Segment {
             return Ok(file);
         }
         let file = self.disk.open(&self.path, Access::Read)?;
+        if let Some(len) = self.sealed_len()
+            && file.len()? < len
+        {
+            // Compaction has given the name to another file since.
+            let source = std::io::ErrorKind::StaleNetworkFileHandle.into();
+            return Err(StorageError::new(Operation::Open, &self.path, source));
+        }
         Ok(self.file.get_or_init(|| file))
     }
 
@@ -212,7 +232,7 @@ impl Segment {
                 break;
             }
             walk.skip(&header);
-            newest = newest.max(Millis(header.max_timestamp));
+            newest = newest.max(header.newest().unwrap_or(NEVER));
             if walk.at() - last.at >= interval {
                 last = Boundary { offset: walk.expected(), at: walk.at(), newest, sum: None };
                 index.push(last, false);
@@ -239,7 +259,7 @@ impl Segment {
                     return Ok(Ok(Tail { newest, sum, end }));
                 }
                 Some(Err(damage)) => return Ok(Err(damage)),
-                Some(Ok(header)) => newest = newest.max(Millis(header.max_timestamp)),
+                Some(Ok(header)) => newest = newest.max(header.newest().unwrap_or(NEVER)),
             }
         }
     }
@@ -415,13 +435,26 @@ impl Segment {
         until: u64,
         mut note: impl FnMut(&BatchHeader),
     ) -> Result<(), ReadError> {
+        self.try_for_each_header(from, until, |_, header| {
+            note(header);
+            Ok(())
+        })
+    }
+
+    /// The same with the place of each, until one is refused.
+    pub(super) fn try_for_each_header(
+        &self,
+        from: Position,
+        until: u64,
+        mut note: impl FnMut(u64, &BatchHeader) -> Result<(), ReadError>,
+    ) -> Result<(), ReadError> {
         let walk = Walk::hop(self.file()?.clone(), from.bytes, until, from.offset);
         let mut walk = walk.against(&self.witness);
         loop {
             match walk.peek() {
                 Ok(None) => return Ok(()),
                 Ok(Some(header)) => {
-                    note(&header);
+                    note(walk.at(), &header)?;
                     walk.skip(&header);
                 }
                 Err(error) => return Err(self.refused(&walk, error)),

@@ -42,6 +42,8 @@ pub(super) struct Pending {
     /// What may be done.
     pub(super) due: Chores,
     pub(super) upkeep_in_flight: bool,
+    /// Base offset of the first segment whose side files the upkeep under way writes.
+    pub(super) flushing: Option<Offset>,
     pub(super) cache: Cache,
 }
 
@@ -61,6 +63,12 @@ impl Pending {
         self.after.forget_removed(first);
         self.due.forget_removed(first);
         self.cache = Cache::default();
+    }
+
+    /// Base offset of the first segment whose side files are to be written, or being written.
+    pub(super) fn first_unflushed(&self) -> Option<Offset> {
+        let waiting = [&self.after, &self.covered, &self.due].map(Chores::first_flush);
+        waiting.into_iter().flatten().chain(self.flushing).min()
     }
 
     /// Whether a job may be writing files of the log right now.

@@ -36,6 +36,11 @@ impl Chores {
         self.flushes.is_empty() && self.snapshot.is_none()
     }
 
+    /// Base offset of the first segment whose side files are among them.
+    pub(super) fn first_flush(&self) -> Option<Offset> {
+        self.flushes.iter().map(|flush| flush.base).min()
+    }
+
     /// Drops the side files of segments below `first`.
     pub(super) fn forget_removed(&mut self, first: Offset) {
         self.flushes.retain(|flush| flush.base >= first);
@@ -92,6 +97,15 @@ impl Cache {
                 at: extent.at,
                 end: extent.end,
             }),
+        }
+    }
+
+    /// Forgets what is cached of segments below `first`, whose files are gone.
+    pub(super) fn forget_below(&mut self, first: Offset) {
+        let extents = &mut self.extents;
+        while extents.front().is_some_and(|extent| extent.segment < first) {
+            let gone = extents.pop_front().expect("there is a first one");
+            self.bytes -= gone.end - gone.at;
         }
     }
 
@@ -175,6 +189,7 @@ impl Log {
             return None;
         }
         self.pending.upkeep_in_flight = true;
+        self.pending.flushing = self.pending.due.first_flush();
         Some(UpkeepJob {
             log: self.id,
             disk: self.disk.clone(),
@@ -197,6 +212,7 @@ impl Log {
         assert_eq!(done.log, self.id, "upkeep is finished by the log that began it");
         assert!(self.pending.upkeep_in_flight, "upkeep is finished once");
         self.pending.upkeep_in_flight = false;
+        self.pending.flushing = None;
         if !done.flushed
             && let Some(active) = &mut self.active
         {

@@ -3,7 +3,7 @@
 //! written when a process ended, the witness is all there is. Knows headers, reads no file.
 //!
 //! * **Offsets**: a leader stamps without gaps, so a batch begins where the one before it ended.
-//!   Compaction would leave gaps; no log is compacted yet, and one that is has to say so.
+//!   Compaction leaves gaps, and a log that was compacted says below which offset they may be.
 //! * **Epochs** never go back. Which one stamped an offset is in `leader-epochs`, which is saved
 //!   before a sync counts: it is right for everything below the frontier. Above it, the file may be
 //!   older or newer than the batches, so that nothing but the order can be asked for there.
@@ -28,6 +28,8 @@ pub enum Gaps {
 #[derive(Clone, Debug)]
 pub struct Witness {
     gaps: Gaps,
+    /// Below this offset compaction of this very log may have left gaps.
+    compacted: Offset,
     epochs: Option<Arc<LeaderEpochs>>,
     /// `epochs` are right below this offset.
     durable: Offset,
@@ -67,13 +69,19 @@ impl Witness {
     /// A witness that knows nothing of epochs but that they do not go back.
     #[must_use]
     pub fn new(gaps: Gaps) -> Witness {
-        Witness { gaps, epochs: None, durable: Offset::ZERO }
+        Witness { gaps, compacted: Offset::ZERO, epochs: None, durable: Offset::ZERO }
     }
 
     /// One that knows which epochs stamped what lies below `durable`.
     #[must_use]
     pub fn with_epochs(gaps: Gaps, epochs: Arc<LeaderEpochs>, durable: Offset) -> Witness {
-        Witness { gaps, epochs: Some(epochs), durable }
+        Witness { gaps, compacted: Offset::ZERO, epochs: Some(epochs), durable }
+    }
+
+    /// The same of a log that was compacted below this offset.
+    #[must_use]
+    pub fn compacted_below(self, compacted: Offset) -> Witness {
+        Witness { compacted, ..self }
     }
 
     /// Whether offsets may be missing.
@@ -108,7 +116,9 @@ impl Witness {
         let base = header.base_offset;
         match self.gaps {
             Gaps::Allowed if base < expected => return Err(Contradiction::GoesBack),
-            Gaps::Refused if base != expected => return Err(Contradiction::DoesNotFollow),
+            Gaps::Refused if base != expected && !self.may_be_gap(expected, base) => {
+                return Err(Contradiction::DoesNotFollow);
+            }
             _ => {}
         }
         let last = base.0.checked_add(i64::from(header.last_offset_delta));
@@ -120,6 +130,11 @@ impl Witness {
             None if header.leader_epoch < latest => Err(Contradiction::OlderEpoch),
             _ => Ok(()),
         }
+    }
+
+    /// Whether compaction may have removed all that was between two offsets.
+    fn may_be_gap(&self, from: Offset, to: Offset) -> bool {
+        from < to && to <= self.compacted
     }
 }
 
@@ -155,6 +170,18 @@ mod tests {
         assert_eq!(compacted.check(&header(25, 0), Offset(19), LeaderEpoch(0)), Ok(()));
         let back = compacted.check(&header(18, 0), Offset(19), LeaderEpoch(0));
         assert_eq!(back, Err(Contradiction::GoesBack));
+    }
+
+    /// D9: what was not compacted yet is held to as strictly as ever.
+    #[test]
+    fn gaps_pass_only_where_the_log_was_compacted() {
+        let witness = Witness::new(Gaps::Refused).compacted_below(Offset(30));
+        let check =
+            |base, expected| witness.check(&header(base, 0), Offset(expected), LeaderEpoch(0));
+        assert_eq!((check(25, 19), check(30, 19), check(40, 40)), (Ok(()), Ok(()), Ok(())));
+        for (base, expected) in [(31, 30), (31, 19), (18, 19), (41, 40)] {
+            assert_eq!(check(base, expected), Err(Contradiction::DoesNotFollow), "{base}");
+        }
     }
 
     /// D9: below the frontier no other epoch passes than the one that stamped the offset; above it

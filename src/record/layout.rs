@@ -22,7 +22,7 @@
 //! All numbers are big endian. Only the first sixteen bytes may change after a producer made the
 //! batch, which is why they are outside the CRC: a broker stamps a batch without reading it again.
 
-use crate::types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence};
+use crate::types::{LeaderEpoch, Millis, Offset, ProducerEpoch, ProducerId, Sequence};
 
 /// Where `base offset` starts.
 pub const BASE_OFFSET_AT: usize = 0;
@@ -174,6 +174,13 @@ impl BatchHeader {
     #[must_use]
     pub fn next_offset(&self) -> Offset {
         self.base_offset.plus(i64::from(self.last_offset_delta) + 1)
+    }
+
+    /// Largest time stamp of the records; `None` for a batch that compaction has left without any,
+    /// which keeps the time stamp it had.
+    #[must_use]
+    pub fn newest(&self) -> Option<Millis> {
+        (self.records_count > 0).then_some(Millis(self.max_timestamp))
     }
 
     /// Whether the batch holds markers instead of records.

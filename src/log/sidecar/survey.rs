@@ -173,7 +173,7 @@ impl<'a> Comparison<'a> {
     /// is judged by it.
     pub fn pass(&mut self, header: &BatchHeader, end: u64, mut note: impl FnMut(usize, Verdict)) {
         self.sum = self.sum.map(|sum| sums::extend(sum, header));
-        self.newest = self.newest.max(Millis(header.max_timestamp));
+        self.newest = self.newest.max(header.newest().unwrap_or(NEVER));
         let following =
             Offset(header.base_offset.0.saturating_add(i64::from(header.last_offset_delta) + 1));
         while let Some(entry) = self.entries.get(self.next).filter(|entry| entry.position <= end) {
