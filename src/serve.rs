@@ -14,7 +14,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::reload::Reloader;
 use crate::api::Sticky;
-use crate::broker::{self, DataDirectory, Mode, Node, NodeOptions, StartError, TopicPolicy};
+use crate::broker::{self, CompactionPolicy, DataDirectory, Mode, Node, NodeOptions};
+use crate::broker::{StartError, TopicPolicy};
 use crate::config::{Address, Config};
 use crate::coordinator::GroupConfig;
 use crate::limits;
@@ -277,6 +278,11 @@ fn options(
         low_water_bytes: config.storage.low_water_bytes.map(|size| size.0),
         retention_check_ms: config.storage.retention_check_interval.as_millis() as u64,
         groups: Arc::new(group_config(config)),
+        compaction: CompactionPolicy {
+            memory_bytes: usize::try_from(config.compaction.memory_bytes.0).unwrap_or(usize::MAX),
+            bytes_per_second: config.compaction.bytes_per_second.bound().map(|rate| rate.0),
+            check_interval: config.compaction.check_interval,
+        },
         clock: broker::clock::system(),
         telemetry: Arc::clone(telemetry),
     })

@@ -412,6 +412,51 @@ pub struct TopicMetrics {
     pub storage_bytes: Gauge,
 }
 
+/// Numbers of compaction.
+#[derive(Debug, Default)]
+pub struct CompactionMetrics {
+    /// Passes over a partition, those that did not come to their end included.
+    pub passes: Counter,
+    /// Passes that ended with an error.
+    pub failures: Counter,
+    /// Bytes that were read.
+    pub read_bytes: Counter,
+    /// Bytes that were written.
+    pub written_bytes: Counter,
+    /// Bytes that partitions were made smaller by.
+    pub removed_bytes: Counter,
+    /// Records that were removed.
+    pub removed_records: Counter,
+}
+
+impl CompactionMetrics {
+    fn render(&self, page: &mut Exposition) {
+        let rows: [(&'static str, &Counter, &str); 6] = [
+            ("rivven_compaction_passes_total", &self.passes, "Passes over a partition."),
+            ("rivven_compaction_failures_total", &self.failures, "Passes that failed."),
+            ("rivven_compaction_read_bytes_total", &self.read_bytes, "Bytes that passes read."),
+            (
+                "rivven_compaction_written_bytes_total",
+                &self.written_bytes,
+                "Bytes that passes wrote.",
+            ),
+            (
+                "rivven_compaction_removed_bytes_total",
+                &self.removed_bytes,
+                "Bytes that partitions are smaller by.",
+            ),
+            (
+                "rivven_compaction_removed_records_total",
+                &self.removed_records,
+                "Records that compaction removed.",
+            ),
+        ];
+        for (name, counter, help) in rows {
+            page.family(name, "counter", help).sample(&[], counter.get());
+        }
+    }
+}
+
 type Topics = BTreeMap<Arc<str>, Arc<TopicMetrics>>;
 
 /// All numbers of the process.
@@ -419,6 +464,8 @@ type Topics = BTreeMap<Arc<str>, Arc<TopicMetrics>>;
 pub struct Telemetry {
     /// Numbers of the edge.
     pub edge: EdgeMetrics,
+    /// Numbers of compaction.
+    pub compaction: CompactionMetrics,
     /// How long `fdatasync` takes.
     pub sync_seconds: Histogram,
     /// 1 since the configuration was to be read again and could not be used.
@@ -483,6 +530,7 @@ impl Telemetry {
         self.edge.render(&mut page);
         self.render_topics(&mut page);
         self.render_recovery(&mut page);
+        self.compaction.render(&mut page);
         page.family("rivven_protected_mode", "gauge", "1 while other machines are refused.")
             .sample(&[], self.protected_mode.get());
         page.family(

@@ -278,6 +278,7 @@ fn rules(found: &Found, context: &Context<'_>) -> CheckRules {
     let wall = context.now.wall.0;
     CheckRules {
         bytes_max: settings.max_message_bytes,
+        keys_required: settings.compaction.is_some(),
         // Where the broker's clock counts, it does not matter what the producer's says.
         timestamps: (!settings.append_time).then(|| Timestamps {
             earliest: Millis(wall.saturating_sub(settings.timestamp_before_max_ms).max(0)),

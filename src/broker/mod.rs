@@ -3,6 +3,7 @@
 //! nothing of protocols' bytes.
 
 pub mod clock;
+mod compaction;
 mod directory;
 mod groups;
 mod housekeeping;
@@ -11,6 +12,7 @@ mod partitions;
 mod space;
 mod stopping;
 
+pub use compaction::CompactionPolicy;
 pub use directory::{DataDirectory, DirectoryError, Mode};
 pub use groups::{AboveWatermark, CommitOutcome, Groups};
 pub use node::{Node, NodeOptions, StartError, TopicPolicy, View};

@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use event_listener::Event;
 use tokio::sync::watch;
 
+use super::compaction::{self, CompactionPolicy};
 use super::directory::{DataDirectory, DirectoryError, Mode};
 use super::groups;
 use super::housekeeping::{self, Housekeeper, KnownLogs};
@@ -58,6 +59,8 @@ pub struct NodeOptions {
     pub retention_check_ms: u64,
     /// What the configuration says about consumer groups.
     pub groups: Arc<GroupConfig>,
+    /// What compaction may use.
+    pub compaction: CompactionPolicy,
     /// The clocks.
     pub clock: Clock,
     /// Where things are counted.
@@ -200,7 +203,8 @@ impl Node {
             let policies = self.topics.subscribe();
             tokio::spawn(housekeeping::follow_metadata(node.clone(), quorum, policies));
             tokio::spawn(housekeeping::keep_house(node.clone()));
-            tokio::spawn(groups::keep_time(node));
+            tokio::spawn(groups::keep_time(node.clone()));
+            tokio::spawn(compaction::keep_compact(node));
         }
         Ok(())
     }

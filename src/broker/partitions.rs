@@ -8,7 +8,8 @@ use std::sync::Arc;
 use super::housekeeping::KnownLogs;
 use super::node::{Node, StartError};
 use crate::api::directory::TopicPartitions;
-use crate::log::{Known, KnownFrontier, Log, LogConfig, OpenMode, Recovery, TailWindow};
+use crate::log::TailWindow;
+use crate::log::{CompactionConfig, Known, KnownFrontier, Log, LogConfig, OpenMode, Recovery};
 use crate::metadata::config::TopicSettings;
 use crate::metadata::{Image, Topic};
 use crate::partition::{Partition, PartitionHandle, Reply};
@@ -32,6 +33,12 @@ fn log_config(settings: &TopicSettings, tail_window: &Arc<TailWindow>) -> LogCon
         durability: settings.durability,
         retention_ms: settings.retention_ms.map(signed),
         retention_bytes: settings.retention_bytes,
+        compaction: settings.compaction.map(|compaction| CompactionConfig {
+            min_lag_ms: compaction.min_lag_ms,
+            max_lag_ms: compaction.max_lag_ms,
+            delete_retention_ms: compaction.delete_retention_ms,
+            min_dirty_ppm: compaction.min_dirty_ppm,
+        }),
         producer_expiry_ms: PRODUCER_EXPIRY_MS,
         tail_window: Arc::clone(tail_window),
         ..LogConfig::default()

@@ -75,6 +75,16 @@ declare_keys! {
         /// Size of a partition above which its oldest records are removed, or `unlimited`.
         retention_bytes: Limit<Size> = "unlimited" [dynamic] as "retention.bytes";
     }
+    /// Compaction of topics whose cleanup.policy says so: of each key only the newest record stays.
+    compaction: Compaction {
+        /// Memory for the keys of one pass, 24 bytes each. What does not fit is left to another
+        /// pass over the same partition.
+        memory_bytes: Size = "128MiB" in MIB ..= (1_u64 << 40);
+        /// Bytes that compaction reads and writes in a second at most, or `unlimited`.
+        bytes_per_second: Limit<Size> = "128MiB" in MIB ..= (1_u64 << 40);
+        /// Time between two looks for partitions that are dirty enough.
+        check_interval: Duration = "15s" in 100 ..= (24 * HOUR_MS);
+    }
     /// How records without a key and without a partition are spread over the partitions of a topic:
     /// one partition at a time, until a batch is full or the time is over.
     partitioner: Partitioner {

@@ -16,7 +16,9 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 pub use declare::Key;
-pub use keys::{Cluster, Config, KEYS, Log, Partitioner, SECTIONS, Server, Storage, Topic};
+pub use keys::{
+    Cluster, Compaction, Config, KEYS, Log, Partitioner, SECTIONS, Server, Storage, Topic,
+};
 pub use problem::{Origin, Problem, Problems, did_you_mean};
 pub use value::{Address, Limit, LogLevel, Size, Value};
 

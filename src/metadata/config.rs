@@ -49,6 +49,8 @@ pub enum Rule {
         /// Largest.
         max: i64,
     },
+    /// A share of the whole, from 0 to 1.
+    Fraction,
     /// One of these words.
     Choice(&'static [Word]),
     /// Some of these words with commas between them, at least one.
@@ -189,6 +191,13 @@ pub enum ConfigError {
         /// The key.
         key: String,
     },
+    /// No record could be both old enough and not yet too old to be compacted.
+    CompactionLags {
+        /// What `min.compaction.lag.ms` would be.
+        min: i64,
+        /// What `max.compaction.lag.ms` would be.
+        max: i64,
+    },
     /// With these values no produce request that waits for all replicas could ever succeed.
     MinInSyncAboveReplicas {
         /// What `min.insync.replicas` would be.
@@ -220,6 +229,11 @@ impl fmt::Display for ConfigError {
                 write!(f, "{key} is not a list: set it instead of appending or subtracting")
             }
             ConfigError::Twice { key } => write!(f, "{key:?} is changed twice in one request"),
+            ConfigError::CompactionLags { min, max } => write!(
+                f,
+                "min.compaction.lag.ms={min} is more than max.compaction.lag.ms={max}: a record \
+                 would have to be compacted before it may be"
+            ),
             ConfigError::MinInSyncAboveReplicas { min, replicas } => write!(
                 f,
                 "min.insync.replicas={min} is more than the topic's {replicas} replica(s): no \
@@ -238,6 +252,7 @@ impl fmt::Display for Rule {
                 write!(f, "a whole number that is not below {min}")
             }
             Rule::Number { min, max } => write!(f, "a whole number between {min} and {max}"),
+            Rule::Fraction => write!(f, "a number between 0 and 1"),
             Rule::Choice(words) => write!(f, "one of {}", accepted(words).join(", ")),
             Rule::List(words) => {
                 write!(f, "a comma-separated list of {}", accepted(words).join(", "))
@@ -320,6 +335,11 @@ impl Key {
         match self.rule {
             Rule::Number { min, max } => match value.parse::<i64>() {
                 Ok(number) if (min..=max).contains(&number) => Ok(number.to_string()),
+                _ => Err(invalid()),
+            },
+            Rule::Fraction => match value.parse::<f64>() {
+                // Zero has a sign, which says nothing here.
+                Ok(number) if (0.0..=1.0).contains(&number) => Ok((number + 0.0).to_string()),
                 _ => Err(invalid()),
             },
             Rule::Choice(words) => self.word(words, value)?.ok_or_else(invalid),
@@ -440,13 +460,28 @@ impl BrokerSettings {
     }
 }
 
+/// How the partitions of a topic are compacted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CompactionSettings {
+    /// Records younger than this stay.
+    pub min_lag_ms: i64,
+    /// Records older than this wait for nothing but a pass.
+    pub max_lag_ms: i64,
+    /// How long tombstones stay.
+    pub delete_retention_ms: i64,
+    /// Share of a partition that has to be dirty before a pass, in millionths.
+    pub min_dirty_ppm: u32,
+}
+
 /// The settings of a topic as the engine uses them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TopicSettings {
-    /// Records older than this may go; `None` keeps them.
+    /// Records older than this may go; `None` keeps them, as where nothing is deleted.
     pub retention_ms: Option<u64>,
     /// A partition larger than this loses its oldest segments; `None` keeps them.
     pub retention_bytes: Option<u64>,
+    /// How the topic is compacted, if it is.
+    pub compaction: Option<CompactionSettings>,
     /// A segment of this size is closed.
     pub segment_bytes: u64,
     /// A segment this old is closed.
@@ -480,9 +515,13 @@ impl TopicSettings {
         let limit = |name| u64::try_from(number(name)).ok();
         let size = |name| limit(name).expect("the table allows no negative size here");
         let word = |name| key(name).effective(layers).0;
+        let policy = word("cleanup.policy");
+        let deletes = policy.split(',').any(|word| word == "delete");
+        let compacts = policy.split(',').any(|word| word == "compact");
         TopicSettings {
-            retention_ms: limit("retention.ms"),
-            retention_bytes: limit("retention.bytes"),
+            retention_ms: limit("retention.ms").filter(|_| deletes),
+            retention_bytes: limit("retention.bytes").filter(|_| deletes),
+            compaction: compacts.then(|| CompactionSettings::of(layers)),
             segment_bytes: size("segment.bytes"),
             segment_ms: size("segment.ms"),
             index_interval_bytes: size("index.interval.bytes") as usize,
@@ -505,6 +544,19 @@ fn codec(word: &str) -> Option<Compression> {
         word => {
             let named = Compression::ALL.into_iter().find(|one| one.as_str() == word);
             Some(named.expect("the table allows only these words"))
+        }
+    }
+}
+
+impl CompactionSettings {
+    fn of(layers: &Layers<'_>) -> CompactionSettings {
+        let (ratio, _) = key("min.cleanable.dirty.ratio").effective(layers);
+        let ratio: f64 = ratio.parse().expect("stored numbers were checked when they were set");
+        CompactionSettings {
+            min_lag_ms: number(layers, "min.compaction.lag.ms"),
+            max_lag_ms: number(layers, "max.compaction.lag.ms"),
+            delete_retention_ms: number(layers, "delete.retention.ms"),
+            min_dirty_ppm: (ratio * 1e6).round() as u32,
         }
     }
 }

@@ -183,7 +183,22 @@ fn changed_config(
             return Err(ConfigError::MinInSyncAboveReplicas { min, replicas }.into());
         }
     }
+    check_lags(&layers, &changes)?;
     Ok(changes)
+}
+
+/// Refuses lags of which the smallest is larger than the largest.
+fn check_lags(layers: &Layers<'_>, changes: &config::Changes) -> Result<(), Refusal> {
+    let names = ["min.compaction.lag.ms", "max.compaction.lag.ms"];
+    if !names.iter().any(|name| changes.set.contains_key(*name)) {
+        return Ok(());
+    }
+    let [min, max] = names.map(|name| {
+        let set = changes.set.get(name).cloned();
+        let value = set.or_else(|| Some(Key::find(name).ok()?.effective(layers).0));
+        value.and_then(|value| value.parse().ok()).unwrap_or(0)
+    });
+    if min > max { Err(ConfigError::CompactionLags { min, max }.into()) } else { Ok(()) }
 }
 
 fn warnings(set: &BTreeMap<String, String>) -> Vec<String> {

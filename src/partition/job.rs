@@ -1,6 +1,6 @@
 //! Work on a partition's log that some other thread does, and what comes back of it.
 
-use crate::log::{SyncDone, SyncJob, UpkeepDone, UpkeepJob};
+use crate::log::{ExchangeDone, ExchangeJob, SyncDone, SyncJob, UpkeepDone, UpkeepJob};
 
 /// Something to be done outside the owner. At most one of each kind is under way.
 #[derive(Debug)]
@@ -9,6 +9,8 @@ pub enum Job {
     Sync(Box<SyncJob>),
     /// Nobody waits for it.
     Upkeep(Box<UpkeepJob>),
+    /// Puts a compacted segment in place.
+    Exchange(Box<ExchangeJob>),
 }
 
 /// The outcome of a [`Job`], for [`Partition::finish`](super::Partition::finish).
@@ -18,6 +20,8 @@ pub enum JobDone {
     Sync(SyncDone),
     /// Of upkeep.
     Upkeep(UpkeepDone),
+    /// Of an exchange of segments.
+    Exchange(ExchangeDone),
 }
 
 impl Job {
@@ -26,6 +30,7 @@ impl Job {
         match self {
             Job::Sync(job) => JobDone::Sync(job.run()),
             Job::Upkeep(job) => JobDone::Upkeep(job.run()),
+            Job::Exchange(job) => JobDone::Exchange(job.run()),
         }
     }
 }

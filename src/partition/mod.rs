@@ -4,6 +4,7 @@
 //! partitions.
 
 mod append;
+mod compaction;
 mod job;
 mod outbox;
 mod reply;
@@ -14,6 +15,7 @@ mod view;
 use std::sync::Arc;
 
 pub use append::{Append, AppendRefusal, AppendReply, Appended};
+pub use compaction::{CompactionReply, Exchanged};
 pub use job::{Job, JobDone};
 pub use outbox::Pending;
 pub use reply::{Answer, Reply};
@@ -51,6 +53,7 @@ pub struct Partition {
     syncing: bool,
     /// Whether upkeep of the log is under way.
     upkeeping: bool,
+    compacting: compaction::Compacting,
     /// Whether the partition is being given up: it takes nothing and starts nothing any more.
     closing: bool,
     /// Whether something that readers can see has changed since the view was published.
@@ -80,6 +83,7 @@ impl Partition {
             offline: None,
             syncing: false,
             upkeeping: false,
+            compacting: compaction::Compacting::default(),
             closing: false,
             changed: false,
         }
@@ -120,6 +124,7 @@ impl Partition {
         if self.log.wants_sync() {
             self.begin_sync(start);
         }
+        self.begin_exchange(start);
         if let Some(job) = self.log.begin_upkeep() {
             self.upkeeping = true;
             start(Job::Upkeep(Box::new(job)));
@@ -147,6 +152,7 @@ impl Partition {
                 self.upkeeping = false;
                 self.log.finish_upkeep(done);
             }
+            JobDone::Exchange(done) => self.finish_exchange(done),
         }
     }
 
@@ -252,18 +258,24 @@ impl Partition {
     pub fn begin_close(&mut self, now: Now) {
         self.write_staged(now);
         self.closing = true;
+        self.cancel_compaction();
     }
 
     /// Whether nothing is under way any more, so that the log can be handed back.
     #[must_use]
-    pub fn is_quiet(&self) -> bool {
-        !self.syncing && !self.upkeeping
+    pub fn is_idle(&self) -> bool {
+        self.is_quiet() && !self.compacting.is_under_way()
+    }
+
+    /// Whether no job is under way that files must not change under.
+    fn is_quiet(&self) -> bool {
+        !self.syncing && !self.upkeeping && !self.compacting.is_exchanging()
     }
 
     /// Ends the partition: everybody who still waits is told so, and the log is handed back.
     #[must_use]
     pub fn into_log(mut self) -> Log {
-        assert!(self.closing && self.is_quiet(), "a log is handed back when nothing uses it");
+        assert!(self.closing && self.is_idle(), "a log is handed back when nothing uses it");
         self.pending.refuse_all(&AppendRefusal::ShuttingDown);
         for (_, reply) in self.deletions {
             reply.send(Err(AppendRefusal::ShuttingDown));

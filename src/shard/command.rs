@@ -3,8 +3,10 @@
 use super::groups::GroupCommand;
 use crate::log::frontier::Claim;
 use crate::log::producers::KnownProducer;
-use crate::log::{Log, LogConfig};
-use crate::partition::{Append, DeleteReply, Job, JobDone, Partition, Reply};
+use crate::log::{CompactionOptions, Dirt, Exchange, Log, LogConfig};
+use crate::partition::{Append, CompactionReply, DeleteReply, Exchanged};
+use crate::partition::{Job, JobDone, Partition, Reply};
+use crate::storage::StorageError;
 use crate::types::{Offset, TopicPartition};
 
 /// One thing to do for the owner of partitions.
@@ -28,6 +30,14 @@ pub enum Command {
     Configure(TopicPartition, Box<LogConfig>),
     /// Enforce retention everywhere; the answer is the jobs that became due.
     Maintain(Reply<Vec<(TopicPartition, Job)>>),
+    /// Which partitions a pass of compaction could look at.
+    Dirt(Reply<Vec<(TopicPartition, Dirt)>>),
+    /// Hand out a pass of compaction.
+    Compact(TopicPartition, Box<CompactionOptions>, CompactionReply),
+    /// Carry out an exchange of segments for a pass that is out.
+    Exchange(TopicPartition, Box<Exchange>, Reply<Exchanged>),
+    /// Take a pass back, with the sync that failed if it was one that ended it.
+    EndCompaction(TopicPartition, Option<Box<StorageError>>),
     /// Which partitions are durable up to where, as far as that changed since the last such
     /// command.
     Frontier(Reply<Vec<Claim>>),

@@ -19,8 +19,8 @@ pub use groups::{GroupCommand, Waiter};
 
 use self::groups::Host;
 use crate::limits;
-use crate::log::Log;
 use crate::log::frontier::Claim;
+use crate::log::{Dirt, Log};
 use crate::partition::{AppendRefusal, Job, JobDone, Partition, PartitionHandle, Reply};
 use crate::time::Now;
 use crate::types::TopicPartition;
@@ -136,6 +136,10 @@ impl Shard {
                 self.partitions.get_mut(&id)?.configure(*config);
                 Some(id)
             }
+            command @ (Command::Dirt(..)
+            | Command::Compact(..)
+            | Command::Exchange(..)
+            | Command::EndCompaction(..)) => self.compact(now, command),
             Command::Maintain(reply) => {
                 reply.send(self.maintain(now));
                 None
@@ -189,6 +193,45 @@ impl Shard {
         }
     }
 
+    /// Applies a command that has to do with compaction.
+    fn compact(&mut self, now: Now, command: Command) -> Option<TopicPartition> {
+        match command {
+            Command::Dirt(reply) => {
+                reply.send(self.dirt(now));
+                None
+            }
+            Command::Compact(id, options, reply) => {
+                match self.partitions.get_mut(&id) {
+                    Some(partition) => partition.begin_compaction(now, *options, reply),
+                    None => reply.send(None),
+                }
+                Some(id)
+            }
+            Command::Exchange(id, exchange, reply) => {
+                self.compacted(id).exchange(*exchange, reply);
+                Some(id)
+            }
+            Command::EndCompaction(id, failed) => {
+                self.compacted(id).end_compaction(failed.map(|error| *error));
+                self.finish_close(id);
+                Some(id)
+            }
+            _ => unreachable!("only commands of compaction come here"),
+        }
+    }
+
+    fn compacted(&mut self, id: TopicPartition) -> &mut Partition {
+        let partition = self.partitions.get_mut(&id);
+        partition.expect("a partition stays while a pass over it is out")
+    }
+
+    fn dirt(&self, now: Now) -> Vec<(TopicPartition, Dirt)> {
+        let dirt = |(id, partition): (&TopicPartition, &Partition)| {
+            partition.dirt(now).map(|dirt| (*id, dirt))
+        };
+        self.partitions.iter().filter_map(dirt).collect()
+    }
+
     fn finish(&mut self, id: TopicPartition, done: JobDone) {
         let partition = self.partitions.get_mut(&id);
         let partition = partition.expect("a partition stays while a job of it is under way");
@@ -204,7 +247,7 @@ impl Shard {
 
     /// Hands the log of a closing partition back once no job of it is under way.
     fn finish_close(&mut self, id: TopicPartition) {
-        let quiet = self.partitions.get(&id).is_some_and(Partition::is_quiet);
+        let quiet = self.partitions.get(&id).is_some_and(Partition::is_idle);
         if quiet && let Some(waiting) = self.closing.remove(&id) {
             let partition = self.partitions.remove(&id).expect("it was found above");
             self.synced.remove(&id);

@@ -427,7 +427,7 @@ fn settings_that_can_not_be_set_are_explained() {
         ("topic.durability", "disk", "neither fsync nor os"),
         ("num.partitions", "0", "out of range"),
         ("min.insync.replicas", "none", "whole number"),
-        ("cleanup.policy", "compact", "does not compact"),
+        ("cleanup.policy", "compress", "a comma-separated list of delete, compact"),
         ("server.http_port", "1", "restart"),
         ("log.level", "debug", "config reload"),
         // Larger than the segments of the file.

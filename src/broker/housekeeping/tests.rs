@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::api::Sticky;
+use crate::broker::CompactionPolicy;
 use crate::broker::node::TopicPolicy;
 use crate::limits::FRONTIER_BACKLOG_BYTES;
 use crate::metadata::CreateTopic;
@@ -101,6 +102,11 @@ fn options(disk: &MemoryDisk, data_dir: &Path) -> NodeOptions {
         low_water_bytes: Some(0),
         retention_check_ms: u64::MAX / 2,
         groups: Arc::default(),
+        compaction: CompactionPolicy {
+            memory_bytes: 1 << 20,
+            bytes_per_second: None,
+            check_interval: Duration::from_secs(3_600),
+        },
         clock: Arc::new(|| Now { wall: Millis(1), monotonic_ms: 1 }),
         telemetry: Arc::new(Telemetry::default()),
     }

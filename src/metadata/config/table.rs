@@ -16,14 +16,13 @@ pub const KEYS: &[Key] = &[
     Key {
         name: "cleanup.policy",
         broker_name: "log.cleanup.policy",
-        rule: Rule::List(&[
-            taken("delete"),
-            refused("compact", "this build does not compact; only \"delete\" is honoured"),
-        ]),
+        rule: Rule::List(&[taken("delete"), taken("compact")]),
         unit: Unit::None,
         default: Fallback::Value("delete"),
         documentation: "What happens to old segments: \"delete\" removes those beyond \
-                        retention.ms or retention.bytes.",
+                        retention.ms or retention.bytes, \"compact\" keeps the newest record of \
+                        each key, and both together do both. Where it says \"compact\", records \
+                        without a key are refused, and those from before are removed.",
     },
     Key {
         name: "compression.type",
@@ -43,6 +42,16 @@ pub const KEYS: &[Key] = &[
                         producer chose, any other costs the broker the work of compressing anew.",
     },
     Key {
+        name: "delete.retention.ms",
+        broker_name: "log.cleaner.delete.retention.ms",
+        rule: Rule::Number { min: 0, max: i64::MAX },
+        unit: Unit::Milliseconds,
+        default: Fallback::Value("86400000"),
+        documentation: "How long compaction keeps a record without a value, the tombstone of its \
+                        key, after it found nothing older of that key: the time that consumers \
+                        have to see that it is gone.",
+    },
+    Key {
         name: "durability",
         broker_name: "durability",
         rule: Rule::Choice(&[taken("fsync"), taken("os")]),
@@ -59,6 +68,15 @@ pub const KEYS: &[Key] = &[
         default: Fallback::Value("4096"),
         documentation: "Distance of index entries in a segment: smaller finds an offset with less \
                         reading and takes more memory.",
+    },
+    Key {
+        name: "max.compaction.lag.ms",
+        broker_name: "log.cleaner.max.compaction.lag.ms",
+        rule: Rule::Number { min: 1, max: i64::MAX },
+        unit: Unit::Milliseconds,
+        default: Fallback::Value("9223372036854775807"),
+        documentation: "Age of a record beyond which compaction does not wait until enough of the \
+                        partition is dirty, nor for its segment to be full.",
     },
     Key {
         name: "max.message.bytes",
@@ -93,6 +111,24 @@ pub const KEYS: &[Key] = &[
         default: Fallback::Value("CreateTime"),
         documentation: "Whose clock time stamps are from: \"CreateTime\" is the producer's, \
                         \"LogAppendTime\" the broker's.",
+    },
+    Key {
+        name: "min.cleanable.dirty.ratio",
+        broker_name: "log.cleaner.min.cleanable.ratio",
+        rule: Rule::Fraction,
+        unit: Unit::None,
+        default: Fallback::Value("0.5"),
+        documentation: "Share of a partition that has to be new since it was last compacted \
+                        before it is compacted again: less keeps it smaller and reads and writes \
+                        it more often.",
+    },
+    Key {
+        name: "min.compaction.lag.ms",
+        broker_name: "log.cleaner.min.compaction.lag.ms",
+        rule: Rule::Number { min: 0, max: i64::MAX },
+        unit: Unit::Milliseconds,
+        default: Fallback::Value("0"),
+        documentation: "Age that a record reaches before compaction may remove it.",
     },
     Key {
         name: "min.insync.replicas",
@@ -172,14 +208,12 @@ pub const BROKER_KEYS: &[Key] = &[
     },
 ];
 
-const COMPACTION: &str = "it only matters to compaction, which this build does not have";
 const TIERING: &str = "it only matters to tiered storage, which this build does not have";
 const DURABILITY: &str = "set durability=fsync or durability=os instead";
 const THROTTLES: &str = "replication throttles need a cluster, which this build does not have";
 
 /// Settings that Kafka has and this build refuses, with the reason.
 pub const UNSUPPORTED: &[(&str, &str)] = &[
-    ("delete.retention.ms", COMPACTION),
     ("file.delete.delay.ms", "readers keep their files open, so the delay is not adjustable"),
     ("flush.messages", DURABILITY),
     ("flush.ms", DURABILITY),
@@ -187,11 +221,8 @@ pub const UNSUPPORTED: &[(&str, &str)] = &[
     ("leader.replication.throttled.replicas", THROTTLES),
     ("local.retention.bytes", TIERING),
     ("local.retention.ms", TIERING),
-    ("max.compaction.lag.ms", COMPACTION),
     ("message.downconversion.enable", "old record formats are not served"),
     ("message.format.version", "there is one record format"),
-    ("min.cleanable.dirty.ratio", COMPACTION),
-    ("min.compaction.lag.ms", COMPACTION),
     ("preallocate", "segment files grow as they are written"),
     ("remote.log.copy.disable", TIERING),
     ("remote.log.delete.on.disable", TIERING),
