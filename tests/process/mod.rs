@@ -13,6 +13,7 @@ mod bench_loops;
 mod bench_report;
 mod broker;
 mod command;
+mod compaction;
 mod configuration;
 mod contexts;
 mod corruption;

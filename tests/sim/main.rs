@@ -24,6 +24,7 @@
 
 mod chaos;
 mod clients;
+mod compaction;
 mod decoders;
 mod finale;
 mod history;
@@ -64,8 +65,9 @@ fn main() -> ExitCode {
     let (passed, failed) = match plan {
         Plan::Everything => {
             let seeds = runner::seeds(1..SEEDS + 1);
-            let (decoders, bugs) = (decoders::check(None), planted::find_all(None));
-            (seeds.0 + decoders.0 + bugs.0, seeds.1 + decoders.1 + bugs.1)
+            let parts = [decoders::check(None), compaction::check(), planted::find_all(None)];
+            let sum = |of: fn(&(u64, u64)) -> u64| parts.iter().map(of).sum::<u64>();
+            (seeds.0 + sum(|part| part.0), seeds.1 + sum(|part| part.1))
         }
         Plan::Seed(seed) => runner::seed(seed),
         Plan::Seeds(seeds) => runner::seeds(seeds),

@@ -16,7 +16,7 @@ mod with_bugs {
 
     use rivvend::planted::{Bug, plant};
 
-    use crate::{decoders, runner};
+    use crate::{compaction, decoders, runner};
 
     /// Seeds within which every bug has to be found.
     const BUDGET: u64 = 240;
@@ -54,8 +54,12 @@ mod with_bugs {
             return (decoders::check(Some(&name)).1 > 0).then(|| "the decoders' bound".to_owned());
         }
         plant(Some(bug));
-        let found = (1..=BUDGET)
-            .find_map(|seed| runner::run(seed).err().map(|why| format!("seed {seed}: {why}")));
+        let run = |seed| match bug {
+            Bug::CompactionDeletesFirst => compaction::run(seed).err(),
+            _ => runner::run(seed).err(),
+        };
+        let found =
+            (1..=BUDGET).find_map(|seed| run(seed).map(|why| format!("seed {seed}: {why}")));
         plant(None);
         found
     }

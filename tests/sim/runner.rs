@@ -24,7 +24,12 @@ pub(crate) fn keep_panics_quiet() {
 
 /// The outcome of one seed; a panic of the engine is a broken invariant like any other.
 pub(crate) fn run(seed: u64) -> Result<Summary, Broken> {
-    let run = catch_unwind(AssertUnwindSafe(|| World::new(seed).run()));
+    catch(|| World::new(seed).run())
+}
+
+/// What comes of some work that may panic.
+pub(crate) fn catch<T>(work: impl FnOnce() -> Result<T, Broken>) -> Result<T, Broken> {
+    let run = catch_unwind(AssertUnwindSafe(work));
     run.unwrap_or_else(|_| {
         let panic = PANIC.with_borrow_mut(Option::take).unwrap_or_default();
         Err(format!("panic: {panic}"))
