@@ -27,6 +27,7 @@ const RETRY: Duration = Duration::from_millis(10);
 /// What the topic of the coordinators is made with. Nothing in it expires: only a newer record of
 /// the same key makes an older one superfluous.
 const OFFSETS_CONFIG: &[(&str, &str)] = &[
+    ("cleanup.policy", "compact"),
     ("durability", "fsync"),
     ("retention.bytes", "-1"),
     ("retention.ms", "-1"),
