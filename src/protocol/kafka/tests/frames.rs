@@ -212,3 +212,29 @@ fn a_version_without_a_field_refuses_what_may_not_be_dropped() {
     assert_eq!(all.encode(&mut writer, 0), Err(EncodeError::UnexpectedNull(0)));
     assert_eq!(all.encode(&mut writer, 14), Err(EncodeError::UnsupportedVersion(14)));
 }
+
+/// The fields that became nullable in a later version than the one that brought them. (The peer
+/// codec takes null everywhere.)
+#[test]
+fn null_is_refused_before_the_version_that_allows_it() {
+    fn check<M: Message>(since: i16, message: &M) {
+        let before = message.encode(&mut Writer::default(), since - 1);
+        assert_eq!(before, Err(EncodeError::UnexpectedNull(since - 1)), "{}", M::NAME);
+        assert_eq!(message.encode(&mut Writer::default(), since), Ok(()), "{}", M::NAME);
+    }
+    let nameless = MetadataRequestTopic { name: None, ..MetadataRequestTopic::default() };
+    check(1, &MetadataRequest { topics: None, ..MetadataRequest::default() });
+    check(10, &MetadataRequest { topics: Some(vec![nameless]), ..MetadataRequest::default() });
+    let nameless = MetadataResponseTopic { name: None, ..MetadataResponseTopic::default() };
+    check(12, &MetadataResponse { topics: vec![nameless], ..MetadataResponse::default() });
+    check(2, &OffsetFetchRequest { topics: None, ..OffsetFetchRequest::default() });
+    check(7, &JoinGroupResponse { protocol_name: None, ..JoinGroupResponse::default() });
+    let nameless = DeleteTopicsResponseTopic { name: None, ..DeleteTopicsResponseTopic::default() };
+    check(
+        6,
+        &DeleteTopicsResponse { responses: vec![nameless], ..DeleteTopicsResponse::default() },
+    );
+
+    let null = Bytes::from_static(&[0xff; 4]);
+    assert_eq!(MetadataRequest::from_bytes(null, 0), Err(DecodeError::UnexpectedNull));
+}
