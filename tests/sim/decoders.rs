@@ -99,7 +99,7 @@ fn declared_records() -> usize {
 }
 
 /// A Fetch request whose array of topics has these bytes. Panics, so fails, when it is taken: its
-/// topics are some thirty times larger in memory than on the wire.
+/// topics are twenty-four times larger in memory than on the wire.
 fn kafka_topics(topics: &[u8]) -> usize {
     // Replica, waits and limits, session; then how many topics there are, plus one.
     let mut body = vec![0; 4 + 4 + 4 + 4 + 1 + 8];
