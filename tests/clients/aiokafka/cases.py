@@ -8,7 +8,8 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError, for_code
-from common import BOOTSTRAP, Journal, Member, Spread, crash_often, equal, main, unique
+from common import BOOTSTRAP, HOUR_AGO_MS, Journal, Member, Spread, crash_often, equal
+from common import main, unique
 
 SESSION = {"session_timeout_ms": 6000, "heartbeat_interval_ms": 500}
 TOPIC_ALREADY_EXISTS = 36
@@ -140,7 +141,7 @@ def codec(codec_name):
 async def timestamps():
     name = await topic()
     place = TopicPartition(name, 0)
-    times = [1_600_000_000_000 + 1000 * n for n in range(10)]
+    times = [HOUR_AGO_MS + 1000 * n for n in range(10)]
     await send(name, [{"value": b"x", "timestamp_ms": time_ms} for time_ms in times])
     found = [(m.timestamp_type, m.timestamp) for m in await read(name, 10)]
     equal(found, [(0, time_ms) for time_ms in times], "timestamps, as given by the sender")
@@ -300,7 +301,7 @@ async def commit_metadata():
 
 
 async def seek_by_time():
-    name, base = await topic(2), 1_600_000_000_000
+    name, base = await topic(2), HOUR_AGO_MS
     records = [
         {"value": b"%d" % n, "partition": n % 2, "timestamp_ms": base + 100 * n}
         for n in range(100)

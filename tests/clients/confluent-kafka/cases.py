@@ -4,8 +4,8 @@ import functools
 import threading
 import time
 
-from common import BOOTSTRAP, Journal, Member, Spread, crash_often, equal, eventually, main
-from common import refused, unique
+from common import BOOTSTRAP, HOUR_AGO_MS, Journal, Member, Spread, crash_often, equal
+from common import eventually, main, refused, unique
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, KafkaException
 from confluent_kafka import OFFSET_BEGINNING, Producer, TIMESTAMP_CREATE_TIME, TopicPartition
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
@@ -145,7 +145,7 @@ def codec(codec_name):
 
 def timestamps():
     name = topic()
-    times = [1_600_000_000_000 + 1000 * n for n in range(10)]
+    times = [HOUR_AGO_MS + 1000 * n for n in range(10)]
     send(name, [{"value": b"x", "timestamp": time_ms} for time_ms in times])
     found = [m.timestamp() for m in read(name, 10)]
     equal(found, [(TIMESTAMP_CREATE_TIME, time_ms) for time_ms in times], "timestamps")
@@ -291,7 +291,7 @@ def commit_metadata():
 
 def seek_by_time():
     name = topic(2)
-    base = 1_600_000_000_000
+    base = HOUR_AGO_MS
     send(
         name,
         [

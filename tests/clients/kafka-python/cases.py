@@ -3,8 +3,8 @@
 import threading
 import time
 
-from common import BOOTSTRAP, Journal, Member, Spread, crash_often, equal, eventually, main
-from common import refused, unique
+from common import BOOTSTRAP, HOUR_AGO_MS, Journal, Member, Spread, crash_often, equal
+from common import eventually, main, refused, unique
 from kafka import ConsumerRebalanceListener, KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka import OffsetAndMetadata, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType
@@ -118,7 +118,7 @@ def codec(codec_name):
 def timestamps():
     name = topic()
     place = TopicPartition(name, 0)
-    times = [1_600_000_000_000 + 1000 * n for n in range(10)]
+    times = [HOUR_AGO_MS + 1000 * n for n in range(10)]
     send(name, [{"value": b"x", "timestamp_ms": time_ms} for time_ms in times])
     found = [(m.timestamp_type, m.timestamp) for m in read(name, 10)]
     equal(found, [(0, time_ms) for time_ms in times], "timestamps, as given by the sender")
@@ -260,7 +260,7 @@ def commit_metadata():
 
 
 def seek_by_time():
-    name, base = topic(2), 1_600_000_000_000
+    name, base = topic(2), HOUR_AGO_MS
     send(
         name,
         [

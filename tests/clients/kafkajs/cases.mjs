@@ -4,8 +4,8 @@ import { setTimeout as later } from 'node:timers/promises'
 import zlib from 'node:zlib'
 
 import {
-  BOOTSTRAP, Journal, Member, Skip, Spread, equal, eventually, load, main, numbers, range, refused,
-  sleep, unique
+  BOOTSTRAP, HOUR_AGO_MS, Journal, Member, Skip, Spread, equal, eventually, load, main, numbers,
+  range, refused, sleep, unique
 } from '../lib/common.mjs'
 
 const { default: kafkajs } = await load('kafkajs')
@@ -177,7 +177,7 @@ const codec = type => async () => {
 
 async function timestamps() {
   const name = await topic()
-  const times = range(0, 10).map(n => 1_600_000_000_000 + 1000 * n)
+  const times = range(0, 10).map(n => HOUR_AGO_MS + 1000 * n)
   await send(name, times.map(time => ({ value: 'x', timestamp: String(time) })))
   const found = await read(name, 10)
   equal(found.map(m => Number(m.timestamp)), times, 'timestamps')
@@ -283,7 +283,7 @@ async function commitMetadata() {
 }
 
 async function seekByTime() {
-  const [name, base] = [await topic(2), 1_600_000_000_000]
+  const [name, base] = [await topic(2), HOUR_AGO_MS]
   await send(name, dealt(100, 2).map(m => ({ ...m, timestamp: String(base + 100 * m.value) })))
   const places = await (await admin()).fetchTopicOffsetsByTimestamp(name, base + 6000)
   const found = await read(name, 40, places.map(p => [p.partition, p.offset]))

@@ -8,6 +8,8 @@ import { inspect, isDeepStrictEqual, promisify } from 'node:util'
 
 export const BOOTSTRAP = process.env.BOOTSTRAP
 const SKIPPED = 77
+// Within the retention of a topic, or the records could be gone before they are read.
+export const HOUR_AGO_MS = Date.now() - 3_600_000
 
 // A package of the client's folder below target.
 export function load(name) {

@@ -13,6 +13,8 @@ import uuid
 
 BOOTSTRAP = os.environ["BOOTSTRAP"]
 SKIPPED = 77
+# Within the retention of a topic, or the records could be gone before they are read.
+HOUR_AGO_MS = int(time.time() * 1000) - 3_600_000
 
 
 class Skip(Exception):

@@ -4,8 +4,8 @@
 import { setTimeout as later } from 'node:timers/promises'
 
 import {
-  BOOTSTRAP, Journal, Member, Spread, equal, eventually, load, main, numbers, range, refused, sleep,
-  unique
+  BOOTSTRAP, HOUR_AGO_MS, Journal, Member, Spread, equal, eventually, load, main, numbers,
+  range, refused, sleep, unique
 } from '../lib/common.mjs'
 
 const { Admin, Consumer, Producer, ConfigResourceTypes, IncrementalAlterConfigOperationTypes } =
@@ -149,7 +149,7 @@ async function offsetsFor(name, time, partitions = 1) {
 
 async function timestamps() {
   const name = await topic()
-  const times = range(0, 10).map(n => 1_600_000_000_000 + 1000 * n)
+  const times = range(0, 10).map(n => HOUR_AGO_MS + 1000 * n)
   await send(name, times.map(time => ({ value: 'x', timestamp: BigInt(time) })))
   equal((await read(name, 10)).map(m => Number(m.timestamp)), times, 'timestamps')
   const cases = [[0, 0], [times[4] - 1, 4], [times[4], 4], [times[4] + 1, 5], [times[9] + 1, -1]]
@@ -262,7 +262,7 @@ async function commitMetadata() {
 }
 
 async function seekByTime() {
-  const [name, base] = [await topic(2), 1_600_000_000_000]
+  const [name, base] = [await topic(2), HOUR_AGO_MS]
   await send(name, dealt(100, 2).map(m => ({ ...m, timestamp: BigInt(base + 100 * m.value) })))
   const found = await read(name, 40, at(name, await offsetsFor(name, base + 6000, 2)))
   equal(numbers(texts(found)), range(60, 100), 'values from the time on')
