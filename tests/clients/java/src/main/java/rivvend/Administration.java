@@ -230,7 +230,11 @@ final class Administration {
         var entry = config.get("retention.ms");
         check(entry.documentation() != null && !entry.documentation().isEmpty(), "no explanation");
         same(ConfigEntry.ConfigType.LONG, entry.type(), "type");
-        check(config.entries().size() > 15, "only " + config.entries().size() + " settings");
+        for (String shown : List.of("cleanup.policy", "retention.ms", "retention.bytes",
+                "segment.bytes", "max.message.bytes", "min.insync.replicas", "compression.type",
+                "message.timestamp.type")) {
+            check(config.get(shown) != null, "no setting " + shown);
+        }
         int node = admin.describeCluster().nodes().get().iterator().next().id();
         var broker = new ConfigResource(ConfigResource.Type.BROKER, Integer.toString(node));
         check(!admin.describeConfigs(List.of(broker)).all().get().get(broker).entries().isEmpty(),
