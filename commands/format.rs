@@ -4,6 +4,8 @@
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
+use crate::fields::Field;
+
 /// What `--help` says about formats.
 pub(crate) const FORMAT_HELP: &str = "\
 Format verbs:
@@ -302,6 +304,25 @@ fn write_headers(view: &View<'_>, format: Option<&Format>, out: &mut Vec<u8>) {
         }
     }
 }
+
+/// What a record is for programs.
+pub(crate) const RECORD_FIELDS: &[Field] = &[
+    Field::text("topic", "Name of the topic."),
+    Field::integer("partition", "Number of the partition."),
+    Field::integer("offset", "Offset of the record."),
+    Field::integer("timestamp", "Its time stamp.").unit("milliseconds since 1970"),
+    Field::text("key", "The key, if it is UTF-8; null: it has none.").nullable().optional(),
+    Field::text("key_base64", "The key, if it is not UTF-8.").optional(),
+    Field::text("value", "The value, if it is UTF-8; null: a tombstone.").nullable().optional(),
+    Field::text("value_base64", "The value, if it is not UTF-8.").optional(),
+    Field::list("headers", "Its headers, in order.", HEADER_FIELDS),
+];
+
+const HEADER_FIELDS: &[Field] = &[
+    Field::text("key", "Name of the header."),
+    Field::text("value", "Its value, if it is UTF-8; null: it has none.").nullable().optional(),
+    Field::text("value_base64", "Its value, if it is not UTF-8.").optional(),
+];
 
 /// Appends the record as one JSON object and a line feed. Bytes that are no UTF-8 come under the
 /// same name with `_base64` behind it, as in the HTTP API.

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, CommandFactory as _, ValueEnum};
 
-use crate::Cli;
-use crate::complete;
 use crate::failure::{Exit, Failure, Outcome};
+use crate::fields::Json;
+use crate::format::RECORD_FIELDS;
+use crate::{Cli, bench, complete, config, context, doctor, inspect, produce, topic};
 
 /// Print the completion script of a shell
 ///
@@ -124,11 +125,31 @@ fn add_pages(
 ) -> Result<(), Failure> {
     let mut page = Vec::new();
     clap_mangen::Man::new(command.clone().name(name.to_owned())).render(&mut page)?;
+    if let Some(json) = json_of(name) {
+        page.extend(json.sections().into_bytes());
+    }
     pages.push((name.to_owned(), page));
     for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set()) {
         add_pages(sub, &format!("{name}-{}", sub.get_name()), pages)?;
     }
     Ok(())
+}
+
+/// What a command prints for programs, by the name of its page.
+fn json_of(page: &str) -> Option<Json> {
+    let words = page.strip_prefix("rivvend-")?;
+    let (command, verb) = words.split_once('-').unwrap_or((words, ""));
+    match command {
+        "topic" => topic::json_of(verb),
+        "produce" => Some(produce::JSON),
+        "consume" => Some(Json::stream(RECORD_FIELDS)),
+        "inspect" => inspect::json_of(verb),
+        "bench" => bench::json_of(verb),
+        "config" => config::json_of(verb),
+        "context" if !verb.is_empty() => Some(context::JSON),
+        "doctor" => Some(doctor::JSON),
+        _ => None,
+    }
 }
 
 fn print(content: &[u8]) -> Outcome {
@@ -140,4 +161,24 @@ fn print(content: &[u8]) -> Outcome {
 
 fn write(path: &Path, content: &[u8]) -> Result<(), Failure> {
     std::fs::write(path, content).map_err(|error| Failure::file("write", path, &error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(command: &clap::Command, name: &str) {
+        let has_forms = command.get_arguments().any(|flag| flag.get_long() == Some("output"));
+        assert_eq!(json_of(name).is_some(), has_forms, "{name}");
+        for sub in command.get_subcommands() {
+            check(sub, &format!("{name}-{}", sub.get_name()));
+        }
+    }
+
+    #[test]
+    fn exactly_the_commands_with_forms_of_output_document_their_fields() {
+        let mut root = Cli::command().disable_help_subcommand(true);
+        root.build();
+        check(&root, "rivvend");
+    }
 }

@@ -10,6 +10,7 @@ mod context;
 mod doctor;
 mod embedded;
 mod failure;
+mod fields;
 mod format;
 mod generate;
 mod group;

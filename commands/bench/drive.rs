@@ -21,6 +21,7 @@ use super::recorder::{Counts, Recorder};
 use super::session::Session;
 use super::trust::Processors;
 use super::watcher::RunBar;
+use crate::fields::Field;
 
 /// How often the thread that waits for the others looks up.
 const LOOK: Duration = Duration::from_millis(20);
@@ -80,6 +81,16 @@ pub(super) struct ServerUse {
     /// None where nothing was counted that has bytes.
     pub(super) cpu_s_per_gb: Option<f64>,
 }
+
+/// The same as programs read it.
+pub(super) const SERVER_FIELDS: &[Field] = &[
+    Field::number("cpu_s", "CPU time.").unit("seconds"),
+    Field::integer("rss_bytes", "Resident memory at the end.").unit("bytes"),
+    Field::integer("rss_peak_bytes", "The most there was since the process started.").unit("bytes"),
+    Field::number("cpu_s_per_gb", "CPU time for 10^9 bytes; null: there were none.")
+        .unit("seconds")
+        .nullable(),
+];
 
 /// What the clients of one thread count.
 struct Sums {

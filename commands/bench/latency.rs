@@ -6,6 +6,8 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
+use crate::fields::Field;
+
 const LONGEST: Duration = Duration::from_secs(3_600);
 
 /// Latencies with three significant digits.
@@ -24,6 +26,24 @@ pub(super) struct Quantiles {
     pub(super) p9999: f64,
     pub(super) max: f64,
 }
+
+/// Quantiles as programs read them.
+pub(super) const QUANTILE_FIELDS: &[Field] = &[
+    Field::number("mean", "The mean.").unit("milliseconds"),
+    Field::number("p50", "The median.").unit("milliseconds"),
+    Field::number("p90", "What 90 % do not exceed.").unit("milliseconds"),
+    Field::number("p95", "What 95 % do not exceed.").unit("milliseconds"),
+    Field::number("p99", "What 99 % do not exceed.").unit("milliseconds"),
+    Field::number("p999", "What 99.9 % do not exceed.").unit("milliseconds"),
+    Field::number("p9999", "What 99.99 % do not exceed.").unit("milliseconds"),
+    Field::number("max", "The longest.").unit("milliseconds"),
+];
+
+/// A point of the distribution as programs read it.
+pub(super) const CURVE_FIELDS: &[Field] = &[
+    Field::number("quantile", "Share of the latencies, from 0 to 1."),
+    Field::number("ms", "What they do not exceed.").unit("milliseconds"),
+];
 
 /// One point of the distribution.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

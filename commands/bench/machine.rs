@@ -5,6 +5,8 @@ use std::path::Path;
 use rivvend::storage::platform::{FilesystemKind, filesystem_kind};
 use serde::{Deserialize, Serialize};
 
+use crate::fields::Field;
+
 /// The machine, as results name it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Machine {
@@ -23,6 +25,18 @@ pub(super) struct Machine {
     /// Processes that wanted to run, over the minute before: noise, if it is much above 0.
     pub(super) load_average: f64,
 }
+
+/// The machine as programs read it.
+pub(super) const MACHINE_FIELDS: &[Field] = &[
+    Field::text("cpu", "Its processor."),
+    Field::integer("cores", "How many of them this process may use."),
+    Field::integer("memory_bytes", "Its memory.").unit("bytes"),
+    Field::text("kernel", "Release of its kernel."),
+    Field::text("filesystem", "File system of the directory; null: the broker is elsewhere.")
+        .nullable(),
+    Field::text("disk", "What that is on, as far as the kernel tells.").optional(),
+    Field::number("load_average", "Processes that wanted to run, over the minute before."),
+];
 
 impl Machine {
     /// This machine, and the file system at `directory`.

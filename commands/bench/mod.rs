@@ -39,6 +39,7 @@ use clap::{Args, Subcommand};
 use rivvend::client::ClientError;
 
 use crate::failure::{Exit, Failure, Outcome};
+use crate::fields::Json;
 
 /// Measure a broker, and what this machine can do
 #[derive(Args, Clone, Debug)]
@@ -82,6 +83,16 @@ fn measure(command: &BenchCommand) -> anyhow::Result<Exit> {
         BenchCommand::Compare(_) | BenchCommand::Report(_) | BenchCommand::RawServer(_) => {
             Ok(Exit::Ok)
         }
+    }
+}
+
+/// What a subcommand prints for programs.
+pub(crate) fn json_of(verb: &str) -> Option<Json> {
+    match verb {
+        "limits" => Some(limits::JSON),
+        "compare" => Some(compare::JSON),
+        "report" => Some(report::JSON),
+        measuring => document::json_of(measuring),
     }
 }
 

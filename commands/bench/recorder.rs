@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::latency::{CurvePoint, Latencies, Quantiles};
+use super::latency::{CurvePoint, Latencies, QUANTILE_FIELDS, Quantiles};
 use super::live::Live;
 use super::plan::Turn;
+use crate::fields::Field;
 
 /// Length of an interval.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -56,6 +57,21 @@ pub(super) struct ServerSecond {
     /// Resident at its end.
     pub(super) rss_bytes: u64,
 }
+
+/// A second of the run as programs read it.
+pub(super) const INTERVAL_FIELDS: &[Field] = &[
+    Field::number("start_s", "When it began, from when counting started.").unit("seconds"),
+    Field::integer("records", "Records in it."),
+    Field::integer("bytes", "Their keys and values.").unit("bytes"),
+    Field::number("mb_per_s", "The same as a rate.").unit("10^6 bytes a second"),
+    Field::object("latency_ms", "Latencies in it.", QUANTILE_FIELDS),
+    Field::object("server", "What the broker spent, if that is known.", SECOND_FIELDS).optional(),
+];
+
+const SECOND_FIELDS: &[Field] = &[
+    Field::number("cpu_s", "CPU time.").unit("seconds"),
+    Field::integer("rss_bytes", "Resident memory at the end of the second.").unit("bytes"),
+];
 
 /// What all threads counted together.
 #[derive(Debug)]

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::fields::Field;
+
 /// Shorter runs say little.
 const SHORT: Duration = Duration::from_secs(5);
 /// Shares of the processors: what the client may use before it is what limits the run, what others
@@ -25,6 +27,12 @@ pub(super) struct Warning {
     pub(super) code: String,
     pub(super) text: String,
 }
+
+/// The same as programs read it.
+pub(super) const WARNING_FIELDS: &[Field] = &[
+    Field::text("code", "client-limited, other-load, steal, short, few-latencies or tmpfs."),
+    Field::text("text", "The same in a sentence."),
+];
 
 /// What the processors of the machine have done since it started, in seconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

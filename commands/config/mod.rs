@@ -14,6 +14,7 @@ use rivvend::protocol::error::ErrorCode;
 use serde::Serialize;
 
 use crate::failure::{Exit, Failure, Outcome};
+use crate::fields::{Field, Json};
 use crate::output::{Column, ErrorArgs, Format, Listing, OutputArgs};
 use crate::settings::{SettingsArgs, read_file, value};
 use crate::target::{self, Intent, TargetArgs};
@@ -122,6 +123,16 @@ const COLUMNS: &[Column<Entry>] = &[
     Column::wide("VARIABLE", |entry| entry.variable.clone()),
 ];
 
+const ENTRY_FIELDS: &[Field] = &[
+    Field::text("key", "The key, or the setting of the cluster."),
+    Field::text("value", "The value that holds; of a secret, only that there is one."),
+    Field::text("source", "The flag, variable or file it is from; dynamic: the cluster keeps it."),
+    Field::text("default", "What it is when nobody says otherwise."),
+    Field::text("kind", "What a value looks like, such as size, duration or port."),
+    Field::flag("dynamic", "Whether it may change while a broker runs."),
+    Field::text("variable", "The variable that sets it; empty for what only the cluster keeps."),
+];
+
 /// One mistake in a file as it is printed; the field names are stable.
 #[derive(Serialize)]
 struct Mistake {
@@ -132,6 +143,11 @@ struct Mistake {
 const MISTAKES: &[Column<Mistake>] = &[
     Column::text("PLACE", |mistake| mistake.place.clone()),
     Column::text("MISTAKE", |mistake| mistake.message.clone()),
+];
+
+const MISTAKE_FIELDS: &[Field] = &[
+    Field::text("place", "File, line and column, or the key."),
+    Field::text("message", "What is wrong there."),
 ];
 
 /// One key that has another value than before; the field names are stable.
@@ -148,6 +164,21 @@ const RELOADED: &[Column<ReloadedKey>] = &[
         if key.is_applied { "applied" } else { "after a restart" }.to_owned()
     }),
 ];
+
+const RELOADED_FIELDS: &[Field] = &[
+    Field::text("key", "A key that has another value than before."),
+    Field::flag("is_applied", "Whether the new value holds; if not, it needs a restart."),
+];
+
+/// What a verb prints for programs.
+pub(crate) fn json_of(verb: &str) -> Option<Json> {
+    match verb {
+        "show" | "get" | "set" | "unset" | "default" => Some(Json::list(ENTRY_FIELDS)),
+        "check" => Some(Json::list(MISTAKE_FIELDS)),
+        "reload" => Some(Json::list(RELOADED_FIELDS)),
+        _ => None,
+    }
+}
 
 pub(crate) fn run(args: &ConfigArgs) -> Outcome {
     match &args.command {

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 pub(crate) use self::store::{Context, Contexts, context_name};
 use crate::failure::{Exit, Failure, Outcome};
+use crate::fields::{Field, Json};
 use crate::output::{Column, Listing, OutputArgs};
 use crate::settings::value;
 
@@ -129,6 +130,14 @@ const COLUMNS: &[Column<Entry>] = &[
         entry.data_dir.as_ref().map(|dir| dir.display().to_string()).unwrap_or_default()
     }),
 ];
+
+/// What every verb prints for programs.
+pub(crate) const JSON: Json = Json::list(&[
+    Field::text("name", "Name of the context."),
+    Field::flag("is_current", "Whether it is the one in use."),
+    Field::text("server", "The broker that its commands talk to.").nullable(),
+    Field::text("data_dir", "The data directory that its commands work on.").nullable(),
+]);
 
 pub(crate) fn run(args: &ContextArgs) -> Outcome {
     match &args.command {

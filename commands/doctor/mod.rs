@@ -11,6 +11,7 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::failure::{Exit, Failure, Outcome};
+use crate::fields::{Field, Json};
 use crate::output::{Column, Listing, OutputArgs};
 use crate::settings::SettingsArgs;
 
@@ -90,6 +91,16 @@ const COLUMNS: &[Column<Finding>] = &[
     Column::text("STATE", |f| f.state.as_str().to_owned()),
     Column::text("FOUND", |f| f.detail.clone()),
     Column::filled("WHAT TO DO", |f| f.advice.clone()),
+];
+
+/// What it prints for programs.
+pub(crate) const JSON: Json = Json::list(FIELDS);
+
+const FIELDS: &[Field] = &[
+    Field::text("check", "What was looked at."),
+    Field::text("state", "ok, warning or critical."),
+    Field::text("detail", "What was found."),
+    Field::text("advice", "What to do about it; empty when nothing needs doing."),
 ];
 
 pub(crate) fn run(args: &DoctorArgs) -> Outcome {

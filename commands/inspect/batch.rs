@@ -19,7 +19,8 @@ use super::directory::{LogFiles, SegmentFile, locate};
 use super::time_column;
 use super::walk::{Step, Walk, last_offset};
 use crate::failure::{Exit, Failure, Outcome};
-use crate::format::{FORMAT_HELP, Format as RecordFormat, View, write_json};
+use crate::fields::Field;
+use crate::format::{FORMAT_HELP, Format as RecordFormat, RECORD_FIELDS, View, write_json};
 use crate::output::{Column, ErrorArgs, Format, Sink, Stream};
 
 /// Show the header of batches, and their records
@@ -145,6 +146,35 @@ const COLUMNS: &[Column<Batch>] = &[
     Column::wide("TRANSACTIONAL", |b| b.transactional.to_string()),
     Column::wide("CRC", |b| format!("{:08x}", b.crc)),
     Column::wide("FILE", |b| b.file.display().to_string()),
+];
+
+pub(super) const FIELDS: &[Field] = &[
+    Field::text("file", "The file."),
+    Field::integer("position", "Where in the file it begins.").unit("bytes"),
+    Field::integer("base_offset", "Offset of its first record."),
+    Field::integer("last_offset", "Offset of its last record."),
+    Field::integer("size_bytes", "What it takes; null: its length can not be true.")
+        .unit("bytes")
+        .nullable(),
+    Field::integer("leader_epoch", "Epoch of the leader that wrote it."),
+    Field::integer("magic", "Version of the format; 2."),
+    Field::integer("crc", "Its checksum, CRC-32C."),
+    Field::text("compression", "none, gzip, snappy, lz4 or zstd."),
+    Field::text("timestamp_type", "Who set the time stamps: create or append."),
+    Field::flag("transactional", "Whether it is part of a transaction."),
+    Field::flag("control", "Whether it ends a transaction rather than hold records of anyone."),
+    Field::text("marker", "What a control batch says: commit or abort.").nullable(),
+    Field::integer("records_count", "How many records it holds."),
+    Field::integer("base_timestamp", "Time stamp of its first record; -1: none.")
+        .unit("milliseconds since 1970"),
+    Field::integer("max_timestamp", "Newest time stamp in it; -1: none.")
+        .unit("milliseconds since 1970"),
+    Field::integer("producer_id", "Producer that numbers its batches; -1: none."),
+    Field::integer("producer_epoch", "Epoch of that producer; -1: none."),
+    Field::integer("base_sequence", "Number of its first record; -1: none."),
+    Field::text("error", "Why it is not sound; the other fields are then what stands there.")
+        .nullable(),
+    Field::list("records", "With --records, its records.", RECORD_FIELDS).optional(),
 ];
 
 pub(super) fn run(args: &BatchArgs) -> Outcome {

@@ -18,6 +18,7 @@ use serde::Serialize;
 use super::directory::{LogFiles, SegmentFile};
 use super::walk::{self, Step, Walk};
 use crate::failure::{Exit, Failure, Outcome};
+use crate::fields::Field;
 
 /// A place that is no sound batch.
 #[derive(Clone, Debug, Serialize)]
@@ -28,6 +29,35 @@ pub(super) struct Spot {
     pub(super) bytes: u64,
     pub(super) reason: String,
 }
+
+/// What a place is for programs.
+pub(super) const SPOT_FIELDS: &[Field] = &[
+    Field::text("file", "The file."),
+    Field::integer("byte", "Where in the file it begins.").unit("bytes"),
+    Field::integer("offset", "Offset that the record there should have."),
+    Field::integer("bytes", "From there to the end of the file.").unit("bytes"),
+    Field::text("reason", "What is wrong there."),
+];
+
+/// The place that was durable once and is no sound batch now.
+pub(super) const DAMAGE_FIELD: Field =
+    Field::object("damage", "Where what was durable is not sound any more.", SPOT_FIELDS)
+        .nullable();
+
+/// The place from which on nothing was promised.
+pub(super) const TAIL_FIELD: Field = Field::object(
+    "tail",
+    "Bytes above the durable frontier that are no batch, which a crash may leave.",
+    SPOT_FIELDS,
+)
+.nullable();
+
+/// Which log it is.
+pub(super) const LOG_FIELDS: &[Field] = &[
+    Field::text("topic", "Name of the topic; null: nothing tells it.").nullable(),
+    Field::text("topic_id", "Id of the topic."),
+    Field::integer("partition", "Number of the partition."),
+];
 
 impl fmt::Display for Spot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -13,8 +13,10 @@ use rivvend::storage::file::FileDisk;
 use serde::Serialize;
 
 use super::PlaceArgs;
+use super::check::LOG_FIELDS;
 use super::directory::{DataDir, Floors, LogFiles, METADATA_DIR};
 use crate::failure::{Exit, Failure, Outcome};
+use crate::fields::Field;
 use crate::output::{Column, Listing, OutputArgs};
 
 /// Largest snapshot of producers that is read.
@@ -79,6 +81,28 @@ const COLUMNS: &[Column<Row>] = &[
         row.producer_snapshots.iter().map(i64::to_string).collect::<Vec<_>>().join(" ")
     }),
     Column::wide("TOPIC ID", |row| row.topic_id.clone()),
+];
+
+pub(super) const FIELDS: &[Field] = &[
+    Field::shared(LOG_FIELDS),
+    Field::integer("durable_offset", "Offset up to which the journal says that it is durable.")
+        .nullable(),
+    Field::integer("segment", "Offset that the segment with that place begins with.").nullable(),
+    Field::integer("position", "The place in that file.").unit("bytes").nullable(),
+    Field::integer("clean_offset", "Where the log ended when its broker stopped in order.")
+        .nullable(),
+    Field::integer("bytes_above", "Bytes of the file above it; negative: so many are missing.")
+        .unit("bytes")
+        .nullable(),
+    Field::integer("log_start_offset", "First offset that the log keeps."),
+    Field::list("leader_epochs", "The leaders it had, oldest first.", EPOCH_FIELDS),
+    Field::integers("producer_snapshots", "Offsets of the snapshots of its producers."),
+    Field::text("damage", "What is wrong with its checkpoints.").nullable(),
+];
+
+const EPOCH_FIELDS: &[Field] = &[
+    Field::integer("epoch", "The leader epoch."),
+    Field::integer("start_offset", "First offset that its leader wrote."),
 ];
 
 fn topic_column(row: &Row) -> String {

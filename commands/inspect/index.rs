@@ -12,6 +12,7 @@ use super::directory::{LogFiles, SegmentFile, locate};
 use super::time_column;
 use super::walk::{Step, Walk};
 use crate::failure::{Exit, Failure, Outcome};
+use crate::fields::Field;
 use crate::output::{Column, Listing, OutputArgs};
 
 /// Show the index of segments, and whether the batches bear it out
@@ -66,6 +67,21 @@ const COLUMNS: &[Column<Entry>] = &[
     Column::text("SUM", |e| e.sum.map_or_else(String::new, |sum| format!("{sum:08x}"))),
     Column::text("STATE", |e| e.state.clone()),
     Column::wide("FILE", |e| e.file.display().to_string()),
+];
+
+pub(super) const FIELDS: &[Field] = &[
+    Field::text("topic", "Name of the topic, or its id where nothing tells the name."),
+    Field::integer("partition", "Number of the partition."),
+    Field::integer("segment", "Offset that the segment begins with."),
+    Field::integer("entry", "Number of the entry, from 0 on."),
+    Field::integer("offset", "Batches before the place have only offsets below this one."),
+    Field::integer("position", "The place in the file that the entry is about.").unit("bytes"),
+    Field::integer("newest_timestamp", "Newest time stamp before the place; -1: none is known.")
+        .unit("milliseconds since 1970")
+        .nullable(),
+    Field::integer("sum", "Checksum over the headers of the block that ends there.").nullable(),
+    Field::text("state", "`agrees`, or what is wrong."),
+    Field::text("file", "The file of the entry."),
 ];
 
 pub(super) fn run(args: &IndexArgs) -> Outcome {

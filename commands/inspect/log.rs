@@ -9,10 +9,13 @@ use rivvend::storage::file::FileDisk;
 use rivvend::types::Offset;
 use serde::Serialize;
 
-use super::check::{self, LogCheck, SegmentCheck, Spot, Until, check_log};
+use super::check::{
+    self, DAMAGE_FIELD, LOG_FIELDS, LogCheck, SegmentCheck, Spot, TAIL_FIELD, Until, check_log,
+};
 use super::directory::{DataDir, LogFiles, SegmentFile};
 use super::{PlaceArgs, time_column};
 use crate::failure::Outcome;
+use crate::fields::Field;
 use crate::output::{Column, Listing, OutputArgs, human_size};
 use crate::progress::{Progress, Unit};
 
@@ -112,6 +115,27 @@ const COLUMNS: &[Column<Segment>] = &[
     Column::wide("BATCHES", |s| s.batches.to_string()),
     Column::wide("TOPIC ID", |s| s.topic_id.clone()),
     Column::wide("FILE", |s| s.file.display().to_string()),
+];
+
+pub(super) const FIELDS: &[Field] = &[
+    Field::shared(LOG_FIELDS),
+    Field::integer("base_offset", "Offset that the segment begins with."),
+    Field::integer("end_offset", "Offset after its last sound batch."),
+    Field::integer("size_bytes", "Size of the file.").unit("bytes"),
+    Field::integer("batches", "Sound batches in it."),
+    Field::integer("records", "Records in them."),
+    Field::integer("first_timestamp", "Oldest time stamp in it.")
+        .unit("milliseconds since 1970")
+        .nullable(),
+    Field::integer("last_timestamp", "Newest time stamp in it.")
+        .unit("milliseconds since 1970")
+        .nullable(),
+    Field::text("index", "What its index is like: complete, partial, missing or wrong."),
+    Field::integer("indexed_bytes", "Bytes of the file up to which the index goes.").unit("bytes"),
+    Field::integer("sums", "How many checksums over headers the index has."),
+    TAIL_FIELD,
+    DAMAGE_FIELD,
+    Field::text("file", "The file."),
 ];
 
 fn topic_column(segment: &Segment) -> String {

@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use crate::failure::Outcome;
+use crate::fields::Json;
 
 /// What the verbs that look at many logs look at.
 #[derive(Args, Clone, Debug)]
@@ -54,6 +55,20 @@ pub(crate) fn run(args: &InspectArgs) -> Outcome {
         InspectCommand::Frontier(args) => frontier::run(args),
         InspectCommand::Repair(args) => repair::run(args),
     }
+}
+
+/// What a verb prints for programs.
+pub(crate) fn json_of(verb: &str) -> Option<Json> {
+    let fields = match verb {
+        "verify" => verify::FIELDS,
+        "log" => log::FIELDS,
+        "batch" => batch::FIELDS,
+        "index" => index::FIELDS,
+        "frontier" => frontier::FIELDS,
+        "repair" => repair::FIELDS,
+        _ => return None,
+    };
+    Some(Json::list(fields))
 }
 
 /// A time as a table shows it; nothing for -1, where nobody knows it. Nobody vouches for the number

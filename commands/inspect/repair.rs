@@ -13,9 +13,10 @@ use rivvend::storage::lock::{DirectoryLock, LockError};
 use rivvend::types::Offset;
 use serde::Serialize;
 
-use super::check::{LogCheck, Spot, Until, check_log};
+use super::check::{LOG_FIELDS, LogCheck, SPOT_FIELDS, Spot, Until, check_log};
 use super::directory::{DataDir, LogFiles};
 use crate::failure::{Exit, Failure, Outcome};
+use crate::fields::Field;
 use crate::output::{Column, Listing, OutputArgs, human_size};
 use crate::progress::{Progress, Unit};
 use crate::prompt::confirm;
@@ -84,6 +85,19 @@ const COLUMNS: &[Column<Repaired>] = &[
         r.kept.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(" ")
     }),
     Column::wide("TOPIC ID", |r| r.topic_id.clone()),
+];
+
+pub(super) const FIELDS: &[Field] = &[
+    Field::shared(LOG_FIELDS),
+    Field::object("damage", "What is taken out.", SPOT_FIELDS),
+    Field::text("remedy", "`end`: the log ends at `offset`; `begin`: it begins there."),
+    Field::integer("offset", "Where it ends or begins."),
+    Field::integer("lost_from", "First offset that is lost."),
+    Field::integer("lost_to", "The one after the last that is; the same when nothing is."),
+    Field::integer("removed_bytes", "What leaves the log.").unit("bytes"),
+    Field::integer("removed_sound_records", "How many of the records in it are sound."),
+    Field::texts("kept", "Files in which it is kept."),
+    Field::flag("done", "Whether it is done: not so with --dry-run, and when it failed."),
 ];
 
 fn topic_column(repaired: &Repaired) -> String {

@@ -5,9 +5,10 @@ use clap::Args;
 use serde::Serialize;
 
 use super::PlaceArgs;
-use super::check::{self, LogCheck, Spot, Until, check_log};
+use super::check::{self, DAMAGE_FIELD, LOG_FIELDS, LogCheck, Spot, TAIL_FIELD, Until, check_log};
 use super::directory::{DataDir, LogFiles};
 use crate::failure::Outcome;
+use crate::fields::Field;
 use crate::output::{Column, Listing, OutputArgs, human_size};
 use crate::progress::{Progress, Unit};
 
@@ -64,6 +65,20 @@ const COLUMNS: &[Column<Verified>] = &[
     Column::wide("DURABLE", |v| v.durable_offset.map_or_else(String::new, |d| d.to_string())),
     Column::wide("SEGMENTS", |v| v.segments.to_string()),
     Column::wide("TOPIC ID", |v| v.topic_id.clone()),
+];
+
+pub(super) const FIELDS: &[Field] = &[
+    Field::shared(LOG_FIELDS),
+    Field::integer("segments", "How many files there are."),
+    Field::integer("batches", "Sound batches, up to damage or the tail."),
+    Field::integer("records", "Records in them."),
+    Field::integer("bytes", "What they take.").unit("bytes"),
+    Field::integer("start_offset", "First offset that the log keeps."),
+    Field::integer("end_offset", "Offset after the last sound batch."),
+    Field::integer("durable_offset", "Offset up to which it is durable; null: nothing says.")
+        .nullable(),
+    TAIL_FIELD,
+    DAMAGE_FIELD,
 ];
 
 pub(super) fn run(args: &VerifyArgs) -> Outcome {

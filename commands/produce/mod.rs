@@ -30,6 +30,7 @@ use crate::output::{Format, OutputArgs};
 use crate::settings::value;
 use crate::target::{self, Intent, Session, TargetArgs, unknown_topic};
 use batcher::{Batcher, Built, Rules};
+pub(crate) use report::JSON;
 use report::Report;
 use source::Source;
 

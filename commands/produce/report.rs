@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::batcher::Slot;
 use crate::failure::Failure;
+use crate::fields::{Field, Json};
 use crate::format::write_json_string;
 use crate::output::{Column, Format, Listing, print_one};
 
@@ -60,6 +61,28 @@ const COLUMNS: &[Column<Written>] = &[
     Column::number("PARTITION", |p| p.partition.to_string()),
     Column::number("FIRST", |p| p.first_offset.to_string()),
     Column::number("LAST", |p| p.last_offset.to_string()),
+];
+
+/// What it prints for programs.
+pub(crate) const JSON: Json = Json::object(SUMMARY_FIELDS).or_lines(LINE_FIELDS);
+
+const SUMMARY_FIELDS: &[Field] = &[
+    Field::integer("records", "How many were acknowledged."),
+    Field::integer("bytes", "Their keys and values together.").unit("bytes"),
+    Field::number("elapsed_s", "How long it took.").unit("seconds"),
+    Field::list("partitions", "Where they are.", WRITTEN_FIELDS),
+];
+
+const WRITTEN_FIELDS: &[Field] = &[
+    Field::integer("partition", "Number of the partition."),
+    Field::integer("first_offset", "Offset of the first record; -1: with --acks 0 nobody tells."),
+    Field::integer("last_offset", "Offset of the last record; -1 likewise."),
+];
+
+const LINE_FIELDS: &[Field] = &[
+    Field::integer("partition", "Where the record is.").optional(),
+    Field::integer("offset", "Its offset; -1: with --acks 0 nobody tells.").optional(),
+    Field::text("error", "Why it was given up; nothing else is there then.").optional(),
 ];
 
 impl Report {

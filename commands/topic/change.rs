@@ -18,6 +18,7 @@ use super::{
     Common, Selection, explain, note_dry_run, print_done, setting, summarize, topic_id, whole_name,
 };
 use crate::failure::{Exit, Failure, Outcome};
+use crate::fields::Field;
 use crate::offsets::{Position, position};
 use crate::output::{Column, Listing};
 use crate::positions::{self, Bounds};
@@ -169,6 +170,14 @@ const CHANGED: &[Column<Changed>] = &[
     Column::wide("ID", |topic| topic.id.clone()),
 ];
 
+pub(super) const CHANGED_FIELDS: &[Field] = &[
+    Field::text("name", "Name of the topic."),
+    Field::text("id", "Its id, which no other topic ever has."),
+    Field::integer("partitions", "How many partitions it has."),
+    Field::integer("replication_factor", "How many replicas each of them has."),
+    Field::texts("warnings", "What the broker has to say about it."),
+];
+
 fn warn(result: &TopicResult) {
     for warning in &result.warnings {
         eprintln!("warning: {}: {warning}", result.name);
@@ -284,6 +293,13 @@ const ALTERED: &[Column<Altered>] = &[
     Column::text("SETTING", |altered| altered.key.clone()),
     Column::text("OPERATION", |altered| altered.operation.to_owned()),
     Column::text("VALUE", |altered| altered.value.clone()),
+];
+
+pub(super) const ALTERED_FIELDS: &[Field] = &[
+    Field::text("topic", "Name of the topic."),
+    Field::text("key", "The setting."),
+    Field::text("operation", "What was done to it: set, delete, append or subtract."),
+    Field::text("value", "The value that holds now; with --dry-run, the one that was given."),
 ];
 
 pub(super) fn alter(args: &AlterArgs) -> Outcome {
@@ -458,6 +474,9 @@ struct Deleted {
     name: String,
 }
 
+pub(super) const DELETED_FIELDS: &[Field] =
+    &[Field::text("name", "Name of a topic that is gone or, with --dry-run, would be.")];
+
 const DELETED: &[Column<Deleted>] = &[Column::text("DELETED", |topic| topic.name.clone())];
 
 /// What a trim does to a partition.
@@ -474,6 +493,13 @@ const TRIMMED: &[Column<Trimmed>] = &[
     Column::number("PARTITION", |p| p.partition.to_string()),
     Column::number("START", |p| p.log_start_offset.to_string()),
     Column::number("DELETED", |p| p.records_deleted.to_string()),
+];
+
+pub(super) const TRIMMED_FIELDS: &[Field] = &[
+    Field::text("topic", "Name of the topic."),
+    Field::integer("partition", "Number of the partition."),
+    Field::integer("log_start_offset", "First offset that is kept from now on."),
+    Field::integer("records_deleted", "How many offsets went."),
 ];
 
 pub(super) fn trim(args: &TrimArgs) -> Outcome {

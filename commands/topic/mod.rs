@@ -11,6 +11,7 @@ use rivvend::protocol::native::message::{DescribeTopics, TopicDescription};
 use rivvend::types::TopicId;
 
 use crate::failure::{Exit, Failure, Outcome};
+use crate::fields::Json;
 use crate::output::{Format, Listing, OutputArgs};
 use crate::target::{TargetArgs, unknown_topic};
 
@@ -158,6 +159,22 @@ fn summarize(done: usize, mut failures: Vec<Failure>) -> Outcome {
             Err(Failure { exit, message, hint, code })
         }
     }
+}
+
+/// What a verb prints for programs.
+pub(crate) fn json_of(verb: &str) -> Option<Json> {
+    let fields = match verb {
+        "create" | "add-partitions" => change::CHANGED_FIELDS,
+        "alter" => change::ALTERED_FIELDS,
+        "delete" => change::DELETED_FIELDS,
+        "trim" => change::TRIMMED_FIELDS,
+        "list" => show::LIST_FIELDS,
+        "describe" => show::DESCRIBE_FIELDS,
+        "offsets" => show::OFFSETS_FIELDS,
+        "storage" => show::STORAGE_FIELDS,
+        _ => return None,
+    };
+    Some(Json::list(fields))
 }
 
 /// The id as text, or nothing when the broker sent none.

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::{Common, Selection, summarize, topic_id};
 use crate::failure::{Failure, Outcome};
+use crate::fields::Field;
 use crate::offsets::{Moment, moment};
 use crate::output::{Column, Format, Listing, human_size, print_fields, print_items};
 use crate::positions;
@@ -86,6 +87,17 @@ const LIST: &[Column<Listed>] = &[
     Column::number("SIZE", |topic| human_size(topic.size_bytes)),
     Column::wide("ID", |topic| topic.id.clone()),
 ];
+
+pub(super) const LIST_FIELDS: &[Field] = &[
+    Field::text("name", "Name of the topic."),
+    TOPIC_ID,
+    Field::integer("partitions", "How many partitions it has."),
+    Field::integer("replication_factor", "How many replicas each of them has."),
+    Field::integer("size_bytes", "What all partitions take on the disk of their leaders.")
+        .unit("bytes"),
+];
+
+pub(super) const TOPIC_ID: Field = Field::text("id", "Its id, which no other topic ever has.");
 
 /// Shows the selected topics; those that were named in vain fail afterwards.
 fn look(
@@ -175,6 +187,33 @@ const SETTINGS: &[Column<(String, Setting)>] = &[
     Column::text("VALUE", |(_, setting)| setting.value.clone()),
     Column::text("SOURCE", |(_, setting)| setting.source.clone()),
     Column::wide("DEFAULT", |(_, setting)| setting.default.clone()),
+];
+
+pub(super) const DESCRIBE_FIELDS: &[Field] = &[
+    Field::text("name", "Name of the topic."),
+    TOPIC_ID,
+    Field::list("partitions", "Its partitions, in order.", PARTITION_FIELDS),
+    Field::map("config", "setting", "Its settings, all of them.", SETTING_FIELDS),
+];
+
+const PARTITION_FIELDS: &[Field] = &[
+    Field::integer("partition", "Number of the partition."),
+    Field::integer("leader", "Node that leads it; -1: none."),
+    Field::integer("leader_epoch", "How many leaders it had before this one."),
+    Field::integers("replicas", "Nodes that keep it."),
+    Field::integers("isr", "Those of them that are in sync."),
+    Field::integers("elr", "Those that are not, but may be elected without a loss."),
+    Field::integer("log_start_offset", "First offset that is kept."),
+    Field::integer("high_watermark", "Offset after the last record that can be read."),
+    Field::integer("last_stable_offset", "Offset from which on transactions may be open."),
+    Field::integer("size_bytes", "What it takes on the disk of its leader.").unit("bytes"),
+    Field::text("error", "What is wrong with it.").optional(),
+];
+
+const SETTING_FIELDS: &[Field] = &[
+    Field::text("value", "The value that holds."),
+    Field::text("source", "Where that comes from: topic, broker or default."),
+    Field::text("default", "What it is when nobody says otherwise."),
 ];
 
 pub(super) fn describe(args: &DescribeArgs) -> Outcome {
@@ -310,6 +349,15 @@ const OFFSETS: &[Column<PartitionOffsets>] = &[
     Column::filled("AT", |p| p.at.map(|at| at.to_string()).unwrap_or_default()),
 ];
 
+pub(super) const OFFSETS_FIELDS: &[Field] = &[
+    Field::text("topic", "Name of the topic."),
+    Field::integer("partition", "Number of the partition."),
+    Field::integer("start", "First offset that is kept."),
+    Field::integer("end", "Offset after the last record that can be read."),
+    Field::integer("records", "How many offsets there are between the two."),
+    Field::integer("at", "With --at, the first offset at or after that time; -1: none.").optional(),
+];
+
 pub(super) fn offsets(args: &OffsetsArgs) -> Outcome {
     look(&args.common, &args.selection, async |session, found, format| {
         let mut items = Vec::new();
@@ -356,6 +404,15 @@ const STORAGE: &[Column<PartitionStorage>] = &[
     Column::number("RECORDS", |p| p.records.to_string()),
     Column::wide("BYTES", |p| p.size_bytes.to_string()),
     Column::wide("DIRECTORY", |p| format!("topics/{}/{}", p.id, p.partition)),
+];
+
+pub(super) const STORAGE_FIELDS: &[Field] = &[
+    Field::text("topic", "Name of the topic."),
+    TOPIC_ID,
+    Field::integer("partition", "Number of the partition."),
+    Field::integer("size_bytes", "What it takes on the disk of its leader.").unit("bytes"),
+    Field::integer("segments", "How many files that is."),
+    Field::integer("records", "How many offsets it keeps."),
 ];
 
 pub(super) fn storage(args: &StorageArgs) -> Outcome {

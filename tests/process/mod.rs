@@ -29,6 +29,7 @@ mod groups;
 mod history;
 mod image;
 mod inspect;
+mod json_fields;
 mod kill;
 mod lifecycle;
 mod load;

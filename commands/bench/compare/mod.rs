@@ -16,9 +16,10 @@ use super::outcome::usage;
 use super::printing::{self, Told};
 use super::saved::{self, Content, Saved};
 use crate::failure::{Exit, Failure};
+use crate::fields::{Field, Json};
 use crate::output::{Column, OutputArgs};
 use figures::{Figure, Kind};
-use settings::Difference;
+use settings::{DIFFERENCE_FIELDS as DIFFERENCES, Difference};
 use statistics::{Basis, Estimate, INTERVALS_MIN, PAIRS_MIN, RUNS_MIN, Sample};
 
 /// Percent below which there is no difference, unless told otherwise.
@@ -131,6 +132,45 @@ const COLUMNS: &[Column<Compared>] = &[
     Column::wide("NOISE OF A", |c| noise(c.noise_a_percent)),
     Column::wide("NOISE OF B", |c| noise(c.noise_b_percent)),
     Column::wide("BETWEEN", |c| basis(c.basis).to_owned()),
+];
+
+/// What it prints for programs.
+pub(super) const JSON: Json = Json::object(COMPARISON_FIELDS);
+
+const COMPARISON_FIELDS: &[Field] = &[
+    Field::text("command", "compare."),
+    Field::object("a", "The runs of A.", SIDE_FIELDS),
+    Field::object("b", "The runs of B.", SIDE_FIELDS),
+    Field::number("confidence", "Share of the intervals that hold the true ratio."),
+    Field::number("margin_percent", "Change below which there is no difference.").unit("percent"),
+    Field::list("settings_differ", "What was run otherwise than in the first file.", DIFFERENCES),
+    Field::list("machines_differ", "What it ran on otherwise than the first.", DIFFERENCES),
+    Field::list("figures", "What was compared.", FIGURE_FIELDS),
+];
+
+const SIDE_FIELDS: &[Field] = &[
+    Field::texts("files", "Their files."),
+    Field::texts("versions", "Versions of rivvend that wrote them."),
+];
+
+const FIGURE_FIELDS: &[Field] = &[
+    Field::text("figure", "Name of the figure."),
+    Field::number("a", "The geometric mean of A."),
+    Field::number("b", "The geometric mean of B."),
+    Field::number("ratio", "B/A."),
+    Field::number("loss_percent", "By how much B does worse; below 0 where it does better.")
+        .unit("percent"),
+    Field::number("low", "Lower end of the interval that holds the true ratio.").nullable(),
+    Field::number("high", "Its upper end.").nullable(),
+    Field::text("basis", "What was compared: pairs, runs or intervals.").nullable(),
+    Field::number("noise_a_percent", "How much the samples of A differ.")
+        .unit("percent")
+        .nullable(),
+    Field::number("noise_b_percent", "How much the samples of B differ.")
+        .unit("percent")
+        .nullable(),
+    Field::text("verdict", "same, better, worse, or unknown where nothing can be told."),
+    Field::text("text", "The same in words."),
 ];
 
 /// Compares and prints.

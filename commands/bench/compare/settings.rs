@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::bench::machine::Machine;
 use crate::bench::saved::{Content, Saved};
+use crate::fields::Field;
 
 /// Something that a run has and the first run has otherwise.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -18,6 +19,14 @@ pub(super) struct Difference {
     /// What it is in the first file.
     pub(super) first: Value,
 }
+
+/// The same as programs read it.
+pub(super) const DIFFERENCE_FIELDS: &[Field] = &[
+    Field::text("name", "What differs."),
+    Field::text("file", "In which file."),
+    Field::any("value", "What it is there."),
+    Field::any("first", "What it is in the first file."),
+];
 
 /// What was run otherwise than in the first file. What only one of them knows is passed over: a
 /// newer version may have settings that an older one did not write.

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::bench::latency::Quantiles;
+use crate::bench::latency::{QUANTILE_FIELDS, Quantiles};
+use crate::fields::Field;
 use crate::output::Column;
 
 /// Bytes of a megabyte, as results count them.
@@ -38,6 +39,23 @@ pub(in crate::bench) struct Measurement {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) server_cpu_s_per_gb: Option<f64>,
 }
+
+/// What a measurement is for programs.
+pub(super) const FIELDS: &[Field] = &[
+    Field::text("name", "What was measured: `part.kind`."),
+    Field::integer("parallel", "Connections or threads that worked at once."),
+    Field::text("durability", "What an acknowledgement, or the return of a write, meant.")
+        .optional(),
+    Field::integer("block_bytes", "Size of one operation.").unit("bytes"),
+    Field::integer("bytes", "All of them, without framing.").unit("bytes"),
+    Field::number("elapsed_s", "How long they took.").unit("seconds"),
+    Field::number("mb_per_s", "The same as a rate.").unit("10^6 bytes a second"),
+    Field::number("per_s", "Operations in a second."),
+    Field::object("latency_ms", "How long one operation took.", QUANTILE_FIELDS).optional(),
+    Field::number("client_cpu_s", "CPU time of this process.").unit("seconds").optional(),
+    Field::number("server_cpu_s", "CPU time of the raw server.").unit("seconds").optional(),
+    Field::number("server_cpu_s_per_gb", "The same for 10^9 bytes.").unit("seconds").optional(),
+];
 
 impl Measurement {
     /// `count` operations of `block_bytes` each took `elapsed` together.

@@ -22,9 +22,10 @@ pub(crate) use server::{ServerArgs, serve};
 
 use super::batch::{Batch, Shape};
 use super::directory::Directory;
-use super::machine::Machine;
+use super::machine::{MACHINE_FIELDS, Machine};
 use super::printing;
 use crate::failure::Exit;
+use crate::fields::{Field, Json};
 use crate::output::OutputArgs;
 use crate::progress::Status;
 use crate::settings::value;
@@ -102,6 +103,17 @@ pub(super) struct Found {
     rounds: u16,
     pub(super) results: Vec<Measurement>,
 }
+
+/// The same as programs read it.
+pub(super) const JSON: Json = Json::object(FOUND_FIELDS);
+
+const FOUND_FIELDS: &[Field] = &[
+    Field::text("command", "limits."),
+    Field::text("version", "Version of rivvend."),
+    Field::object("machine", "What it ran on.", MACHINE_FIELDS),
+    Field::integer("rounds", "How often everything was measured; figures are medians."),
+    Field::list("results", "What was found.", measurement::FIELDS),
+];
 
 /// Measures and prints.
 pub(super) fn run(args: &LimitsArgs) -> anyhow::Result<Exit> {

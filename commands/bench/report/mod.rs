@@ -21,6 +21,7 @@ use super::outcome::usage;
 use super::printing;
 use super::saved::{self, Content};
 use crate::failure::Exit;
+use crate::fields::{Field, Json};
 use crate::output::{Column, OutputArgs};
 
 /// Colours that are told apart.
@@ -67,6 +68,15 @@ const COLUMNS: &[Column<Written>] = &[
     Column::text("HTML", |w| w.html.clone()),
     Column::number("BYTES", |w| w.bytes.to_string()),
     Column::number("RUNS", |w| w.runs.to_string()),
+];
+
+/// What it prints for programs.
+pub(super) const JSON: Json = Json::object(WRITTEN_FIELDS);
+
+const WRITTEN_FIELDS: &[Field] = &[
+    Field::text("html", "The file with the page."),
+    Field::integer("bytes", "Its size.").unit("bytes"),
+    Field::integer("runs", "How many runs are on it."),
 ];
 
 /// Writes the page.
