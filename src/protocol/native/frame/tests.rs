@@ -111,6 +111,63 @@ fn the_bytes_of_the_preface_and_of_every_kind_are_frozen() {
     }
 }
 
+/// The operations about the configuration of brokers, with everything in them that they can carry:
+/// what is asked, and what is answered.
+fn configuration() -> [(&'static str, Request, Response); 3] {
+    let reloaded = message::ReloadConfigResult {
+        changed: vec!["topic.retention_ms".to_owned()],
+        later: vec!["server.bind_address".to_owned()],
+    };
+    let entry = message::ConfigEntry {
+        key: "topic.retention_ms".to_owned(),
+        value: "3d".to_owned(),
+        source: "dynamic".to_owned(),
+        default_value: "7d".to_owned(),
+        documentation: "How long.".to_owned(),
+    };
+    let described = message::DescribeConfigResult { config: vec![entry.clone()] };
+    let altered = message::AlterConfigResult {
+        config: vec![entry],
+        warnings: vec!["not on node 2".to_owned()],
+    };
+    let describe = message::DescribeConfig { keys: vec!["topic.retention_ms".to_owned()] };
+    let alter = message::AlterConfig { changes: changes().into(), validate_only: true };
+    let reload = message::ReloadConfig {};
+    [
+        ("reload_config", Request::new(reload), Response::ok(reloaded)),
+        ("describe_config", Request::new(describe), Response::ok(described)),
+        ("alter_config", Request::new(alter), Response::ok(altered)),
+    ]
+}
+
+/// A change of every kind.
+fn changes() -> [message::ConfigChange; 4] {
+    use message::config_change::Kind::{Append, Delete, Set, Subtract};
+    [(Set, "3d"), (Delete, ""), (Append, "a"), (Subtract, "b")].map(|(kind, value)| {
+        let (key, value) = ("topic.retention_ms".to_owned(), value.to_owned());
+        message::ConfigChange { kind: kind.into(), key, value }
+    })
+}
+
+#[test]
+fn the_bytes_of_the_operations_about_configuration_are_frozen() {
+    for (name, request, response) in configuration() {
+        let mut bytes = BytesMut::new();
+        put_frame(&mut bytes, Kind::Request, StreamId(3), &request, 0);
+        let request_bytes = bytes.len();
+        put_frame(&mut bytes, Kind::Response, StreamId(3), &response, 0);
+        check_golden(name, &bytes);
+        let body = |frame: &[u8]| {
+            let header = FrameHeader::parse(frame, LIMITS).expect("sound").expect("whole");
+            assert_eq!((header.frame_bytes(), header.payload_bytes), (frame.len(), 0));
+            frame[FRAME_PREFIX_BYTES..].to_vec()
+        };
+        let (asked, answered) = bytes.split_at(request_bytes);
+        assert_eq!(Request::decode(&*body(asked)), Ok(request), "{name}");
+        assert_eq!(Response::decode(&*body(answered)), Ok(response), "{name}");
+    }
+}
+
 #[test]
 fn every_kind_reads_back_and_its_number_is_its_own() {
     for &kind in Kind::ALL {
