@@ -48,7 +48,8 @@ pub fn text(error: &Error) -> Option<Text> {
 /// # Errors
 /// When there is none.
 pub fn find(id: TopicId, name: &str, context: &Context<'_>) -> Result<Found, Error> {
-    if id == TopicId::default() {
+    // Where there are ids there are no names, so that none is given by a client without either.
+    if id == TopicId::default() && !name.is_empty() {
         return context.find(name);
     }
     let topic = context.image.topic_by_id(id).ok_or_else(|| error::unknown_topic_id(id))?;

@@ -78,7 +78,7 @@ fn with_timestamp(timestamp: i64) -> Vec<u8> {
     })
 }
 
-fn bad_batches() -> Vec<(&'static str, Vec<u8>, ErrorCode)> {
+pub(super) fn bad_batches() -> Vec<(&'static str, Vec<u8>, ErrorCode)> {
     let mut bad_crc = sound();
     *bad_crc.last_mut().expect("not empty") ^= 1;
     let mut idempotent = forged(|bytes| put(bytes, PRODUCER_ID_AT, &[0; 14]));
@@ -211,7 +211,7 @@ async fn bombs_of_many_connections_are_bounded_together() {
     victim.assert_unharmed(bound).await;
 }
 
-fn bombs() -> Vec<(&'static str, Vec<u8>)> {
+pub(super) fn bombs() -> Vec<(&'static str, Vec<u8>)> {
     let zeros = vec![0; 32 << 20];
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
     gzip.write_all(&zeros).expect("to memory");

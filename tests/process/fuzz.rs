@@ -48,7 +48,7 @@ async fn mutated_frames_neither_stop_the_broker_nor_make_it_grow() {
     victim.assert_unharmed(512 * MIB).await;
 }
 
-fn mutated(frame: &[u8], corpus: &[Vec<u8>], random: &mut Random) -> Vec<u8> {
+pub(super) fn mutated(frame: &[u8], corpus: &[Vec<u8>], random: &mut Random) -> Vec<u8> {
     let mut bytes = frame.to_vec();
     match random.below(8) {
         0 => {}
@@ -72,7 +72,7 @@ fn mutated(frame: &[u8], corpus: &[Vec<u8>], random: &mut Random) -> Vec<u8> {
     bytes
 }
 
-fn mutate(bytes: &mut Vec<u8>, random: &mut Random) {
+pub(super) fn mutate(bytes: &mut Vec<u8>, random: &mut Random) {
     if bytes.is_empty() {
         return;
     }
