@@ -33,18 +33,25 @@ pub(super) async fn find_coordinator(asked: Asked, request: FindCoordinatorReque
             found.push(coordinator(key, outcome, &asked, &endpoint, &mut refused));
         }
     }
-    let response = match found.pop().filter(|_| is_one) {
-        Some(one) => FindCoordinatorResponse {
+    asked.answer(&located(found, is_one), refused)
+}
+
+/// The answer for one key has its coordinator in the message itself.
+fn located(
+    mut found: Vec<FindCoordinatorResponseCoordinator>,
+    is_one: bool,
+) -> FindCoordinatorResponse {
+    if is_one && let Some(one) = found.pop() {
+        return FindCoordinatorResponse {
             error_code: one.error_code,
             error_message: one.error_message,
             node_id: one.node_id,
             host: one.host,
             port: one.port,
             ..FindCoordinatorResponse::default()
-        },
-        None => FindCoordinatorResponse { coordinators: found, ..Default::default() },
-    };
-    asked.answer(&response, refused)
+        };
+    }
+    FindCoordinatorResponse { coordinators: found, ..FindCoordinatorResponse::default() }
 }
 
 async fn find_one(asked: &Asked, kind: i8, key: &Text) -> Result<(), Error> {
@@ -206,4 +213,23 @@ fn refuse_many(what: &str, count: usize) -> Result<(), Error> {
         return Err(Error::new(OwnCode::InvalidRequest, message));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A client that asks for many coordinators gets each of them, the last one too.
+    #[test]
+    fn every_coordinator_that_was_asked_for_is_told() {
+        let of = |key: &'static str| FindCoordinatorResponseCoordinator {
+            key: Text::from_static(key),
+            node_id: 7,
+            ..FindCoordinatorResponseCoordinator::default()
+        };
+        let many = located(vec![of("one"), of("two")], false);
+        assert_eq!(many.coordinators, [of("one"), of("two")]);
+        let single = located(vec![of("one")], true);
+        assert_eq!((single.node_id, single.coordinators), (7, Vec::new()));
+    }
 }
