@@ -9,7 +9,7 @@ use clap::{Args, CommandFactory as _, ValueEnum};
 use crate::failure::{Exit, Failure, Outcome};
 use crate::fields::Json;
 use crate::format::RECORD_FIELDS;
-use crate::{Cli, bench, complete, config, context, doctor, inspect, produce, topic};
+use crate::{Cli, bench, complete, config, context, doctor, group, inspect, produce, topic};
 
 /// Print the completion script of a shell
 ///
@@ -143,6 +143,7 @@ fn json_of(page: &str) -> Option<Json> {
         "topic" => topic::json_of(verb),
         "produce" => Some(produce::JSON),
         "consume" => Some(Json::stream(RECORD_FIELDS)),
+        "group" => group::json_of(verb),
         "inspect" => inspect::json_of(verb),
         "bench" => bench::json_of(verb),
         "config" => config::json_of(verb),

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::{Common, describe_one, explain, in_use, note_dry_run, summarize, topic_partitions};
 use crate::failure::{Exit, Failure, Outcome};
+use crate::fields::Field;
 use crate::output::{Column, Listing};
 use crate::prompt::confirm;
 use crate::target::{self, Intent};
@@ -89,6 +90,9 @@ struct Deleted {
 
 const DELETED: &[Column<Deleted>] = &[Column::text("GROUP", |group| group.group.clone())];
 
+pub(super) const DELETED_FIELDS: &[Field] =
+    &[Field::text("group", "Name of a group that is gone.")];
+
 pub(super) fn delete(args: &DeleteArgs) -> Outcome {
     target::run(&args.common.target, Intent::of(args.dry_run), async |session| {
         let client = &session.client;
@@ -124,6 +128,12 @@ const FORGOTTEN: &[Column<Forgotten>] = &[
     Column::text("TOPIC", |offset| offset.topic.clone()),
     Column::number("PARTITION", |offset| offset.partition.to_string()),
     Column::number("COMMITTED", |offset| offset.committed.to_string()),
+];
+
+pub(super) const FORGOTTEN_FIELDS: &[Field] = &[
+    Field::text("topic", "Name of the topic."),
+    Field::integer("partition", "Number of the partition."),
+    Field::integer("committed", "The offset that is forgotten."),
 ];
 
 pub(super) fn delete_offsets(args: &DeleteOffsetsArgs) -> Outcome {
@@ -194,6 +204,11 @@ struct Removed {
 const REMOVED: &[Column<Removed>] = &[
     Column::text("MEMBER", |removed| removed.member.clone()),
     Column::filled("INSTANCE", |removed| removed.instance.clone()),
+];
+
+pub(super) const REMOVED_FIELDS: &[Field] = &[
+    Field::text("member", "Id of a member that is gone."),
+    Field::text("instance", "Its instance id; empty: it had none."),
 ];
 
 pub(super) fn remove_member(args: &RemoveMemberArgs) -> Outcome {

@@ -11,6 +11,7 @@ use rivvend::protocol::error::ErrorCode;
 use rivvend::protocol::native::message::{Error, GroupDescription};
 
 use crate::failure::{Exit, Failure, Outcome};
+use crate::fields::Json;
 use crate::output::OutputArgs;
 use crate::target::TargetArgs;
 
@@ -40,6 +41,19 @@ pub(crate) fn run(args: &GroupArgs) -> Outcome {
         GroupCommand::Delete(args) => change::delete(args),
         GroupCommand::DeleteOffsets(args) => change::delete_offsets(args),
         GroupCommand::RemoveMember(args) => change::remove_member(args),
+    }
+}
+
+/// What a verb prints for programs.
+pub(crate) fn json_of(verb: &str) -> Option<Json> {
+    match verb {
+        "list" => Some(Json::list(show::LIST_FIELDS)),
+        "describe" => Some(Json::object(show::DESCRIBE_FIELDS)),
+        "reset-offsets" => Some(Json::list(reset::CHANGE_FIELDS)),
+        "delete" => Some(Json::list(change::DELETED_FIELDS)),
+        "delete-offsets" => Some(Json::list(change::FORGOTTEN_FIELDS)),
+        "remove-member" => Some(Json::list(change::REMOVED_FIELDS)),
+        _ => None,
     }
 }
 

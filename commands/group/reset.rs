@@ -14,6 +14,7 @@ use serde::Serialize;
 use super::change::refuse_in_use;
 use super::{Common, note_dry_run, summarize, topic_partitions, unknown_group};
 use crate::failure::{Exit, Failure, Outcome};
+use crate::fields::Field;
 use crate::offsets::{Position, position};
 use crate::output::{Column, Listing};
 use crate::positions;
@@ -68,6 +69,13 @@ const CHANGES: &[Column<Change>] = &[
     Column::number("PARTITION", |change| change.partition.to_string()),
     Column::number("BEFORE", |c| c.before.map_or_else(|| "-".to_owned(), |b| b.to_string())),
     Column::number("OFFSET", |change| change.offset.to_string()),
+];
+
+pub(super) const CHANGE_FIELDS: &[Field] = &[
+    Field::text("topic", "Name of the topic."),
+    Field::integer("partition", "Number of the partition."),
+    Field::integer("before", "The offset that was committed before.").nullable(),
+    Field::integer("offset", "Offset of the next record to read."),
 ];
 
 pub(super) fn reset_offsets(args: &ResetOffsetsArgs) -> Outcome {

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::{Common, explain, summarize};
 use crate::failure::{Failure, Outcome};
+use crate::fields::Field;
 use crate::output::{Column, Format, Listing, print_fields, print_items, print_one};
 use crate::target::{self, Intent};
 
@@ -28,8 +29,8 @@ pub(super) struct ListArgs {
 
 /// Show everything about groups: members, offsets, lag, and why they rebalanced
 #[derive(Args, Clone, Debug)]
-#[command(after_help = "Examples:\n  rivvend group describe billing\n  \
-    rivvend group describe billing -o json")]
+#[command(after_help = "Several groups are printed as a list of them.\n\nExamples:\n  \
+    rivvend group describe billing\n  rivvend group describe billing -o json")]
 pub(super) struct DescribeArgs {
     /// Names of the groups
     #[arg(value_name = "GROUP", required = true)]
@@ -49,6 +50,12 @@ const LIST: &[Column<Listed>] = &[
     Column::text("GROUP", |group| group.group.clone()),
     Column::text("STATE", |group| group.state.clone()),
     Column::text("TYPE", |group| group.protocol_type.clone()),
+];
+
+pub(super) const LIST_FIELDS: &[Field] = &[
+    Field::text("group", "Name of the group."),
+    Field::text("protocol_type", "What kind of group it is; empty: it only has offsets."),
+    Field::text("state", "Empty, PreparingRebalance, CompletingRebalance or Stable."),
 ];
 
 pub(super) fn list(args: &ListArgs) -> Outcome {
@@ -138,6 +145,49 @@ const REBALANCES: &[Column<DescribedRebalance>] = &[
     Column::text("AT", |r| r.at.clone()),
     Column::number("GENERATION", |r| r.generation.to_string()),
     Column::text("REASON", |r| r.reason.clone()),
+];
+
+pub(super) const DESCRIBE_FIELDS: &[Field] = &[
+    Field::text("group", "Name of the group."),
+    Field::text("protocol", "How partitions are assigned; empty: nothing is assigned now."),
+    Field::text("protocol_type", "What kind of group it is; empty: it only has offsets."),
+    Field::flag("server_assigned", "Whether the server assigns, and not one of the members."),
+    Field::text("state", "Empty, PreparingRebalance, CompletingRebalance or Stable."),
+    Field::integer("generation", "How often it has rebalanced."),
+    Field::integer("coordinator", "Node that coordinates it."),
+    Field::list("members", "Its members, by their ids.", MEMBER_FIELDS),
+    Field::list("offsets", "What it has committed or reads, by partition.", OFFSET_FIELDS),
+    Field::list("rebalances", "Why it rebalanced, oldest first.", REBALANCE_FIELDS),
+];
+
+const MEMBER_FIELDS: &[Field] = &[
+    Field::text("member", "Id of the member."),
+    Field::text("instance", "Name under which it comes back after a restart.").nullable(),
+    Field::text("client_id", "What the client calls itself."),
+    Field::text("client_host", "Where it connected from."),
+    Field::flag("leader", "Whether it leads the group."),
+    Field::list("assignment", "What it reads.", ASSIGNED_FIELDS),
+];
+
+const ASSIGNED_FIELDS: &[Field] = &[
+    Field::text("topic", "Name of a topic."),
+    Field::integers("partitions", "Numbers of its partitions."),
+];
+
+const OFFSET_FIELDS: &[Field] = &[
+    Field::text("topic", "Name of the topic."),
+    Field::integer("partition", "Number of the partition."),
+    Field::integer("committed", "Offset of the next record to read.").nullable(),
+    Field::integer("high_watermark", "Offset after the last record that can be read.").nullable(),
+    Field::integer("lag", "How many offsets are left to read.").nullable(),
+    Field::text("metadata", "What the consumer added."),
+    Field::text("member", "Id of the member that reads it.").nullable(),
+];
+
+const REBALANCE_FIELDS: &[Field] = &[
+    Field::text("at", "When, in UTC."),
+    Field::integer("generation", "The generation that came of it."),
+    Field::text("reason", "What happened, with the client's own reason if it gave one."),
 ];
 
 /// A dash where there is no number.

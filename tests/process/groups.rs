@@ -37,7 +37,9 @@ const READ: &str = "consume orders -g billing -f %v\\n";
 fn check_verbs(place: &Place) {
     place.done("topic create orders -p 2", "");
     let records = lines(10);
-    place.done("produce orders", &records);
+    let (first, second) = records.split_at(records.len() / 2);
+    place.done("produce orders -p 0", first);
+    place.done("produce orders -p 1", second);
     assert_eq!(sorted(&place.done(READ, "")), sorted(&records));
     assert_eq!(place.done(READ, ""), "", "what was read is committed");
     let listed = place.done("group list -o json", "");

@@ -11,8 +11,8 @@ use rivvend::record::{BatchBuilder, Compression, ControlType, Marker, NewRecord}
 use rivvend::types::{Millis, ProducerEpoch, ProducerId};
 use serde_json::Value;
 
-use super::broker::{Broker, Setup, files, rivvend, snapshot};
-use super::command::{Place, Ran, finish, words};
+use super::broker::{Broker, Setup, files, rivvend, snapshot, wait_until};
+use super::command::{Place, Ran, finish, start, words};
 use super::load::{append, create_topic};
 
 const TOPIC_COMMANDS: &[&str] = &[
@@ -25,6 +25,14 @@ const TOPIC_COMMANDS: &[&str] = &[
     "topic trim",
     "topic offsets",
     "topic storage",
+];
+const GROUP_COMMANDS: &[&str] = &[
+    "group list",
+    "group describe",
+    "group reset-offsets",
+    "group delete",
+    "group delete-offsets",
+    "group remove-member",
 ];
 const RECORD_COMMANDS: &[&str] = &["produce", "consume"];
 const INSPECT_COMMANDS: &[&str] = &[
@@ -234,8 +242,14 @@ fn no_command_with_json_is_left_out() {
     };
     let with_json: BTreeSet<String> =
         snapshot(&directory.path().join("man")).into_keys().filter_map(page).collect();
-    let groups =
-        [TOPIC_COMMANDS, RECORD_COMMANDS, INSPECT_COMMANDS, BENCH_COMMANDS, SETTING_COMMANDS];
+    let groups = [
+        TOPIC_COMMANDS,
+        GROUP_COMMANDS,
+        RECORD_COMMANDS,
+        INSPECT_COMMANDS,
+        BENCH_COMMANDS,
+        SETTING_COMMANDS,
+    ];
     let tested =
         groups.concat().into_iter().map(|name| format!("rivvend-{name}").replace(' ', "-"));
     assert_eq!(with_json, tested.collect());
@@ -281,6 +295,39 @@ fn commands_about_topics_print_what_is_documented() {
     fs::remove_file(&segments[1]).expect("removed");
     session.run("topic describe", "a", 0);
     session.printed.assert_documented(TOPIC_COMMANDS, &[]);
+}
+
+#[test]
+fn commands_about_groups_print_what_is_documented() {
+    let directory = tempfile::tempdir().expect("a folder");
+    let setup = Setup::new(directory.path().join("data"));
+    let broker = setup.env("RIVVEN_GROUP_INITIAL_REBALANCE_DELAY", "0ms").start();
+    let mut session = Session { place: Place::wire(&broker), printed: Printed::default() };
+    session.place.done("topic create orders -p 2", "");
+    session.place.done("produce orders -p 0", "one\ntwo\n");
+    session.place.done("consume orders -g billing", "");
+    session.run("group list", "", 0);
+    // Partition 0 is committed and partition 1 is not.
+    let follow = "consume orders -g billing --follow";
+    let mut member = start(&mut session.place.command(follow));
+    wait_until("somebody is a member", || {
+        session.place.run("group describe billing", "").out.contains("Stable")
+    });
+    session.run("group describe", "billing", 0);
+    session.run("group remove-member", "billing --all", 0);
+    member.kill().expect("it is there");
+    member.wait().expect("it ends");
+    wait_until("it is gone", || {
+        session.place.run("group remove-member billing --all", "");
+        session.place.run("group describe billing", "").out.contains("Empty")
+    });
+    session.run("group describe", "billing", 0);
+    session.run("group reset-offsets", "billing --to start --topic orders", 0);
+    session.run("group delete-offsets", "billing --topic orders:0 --yes", 0);
+    session.run("group delete", "billing --yes", 0);
+    // Offsets go with their topics, so there is always an end.
+    let constant = ["offsets[].high_watermark", "offsets[].lag"];
+    session.printed.assert_documented(GROUP_COMMANDS, &constant);
 }
 
 /// Records of every kind: without a key, without a value, and of bytes that are no text.
