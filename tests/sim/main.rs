@@ -7,6 +7,7 @@
 //! cargo test --features planted --test sim -- --seeds N          seeds 1 to N
 //! cargo test --features planted --test sim -- --seeds N..M       seeds N to M - 1
 //! cargo test --features planted --test sim -- --hours H          as many seeds as fit
+//! cargo test --features planted --test sim -- --compaction [N]   compaction only, all seeds or one
 //! cargo test --features planted --test sim -- --planted [NAME]   planted bugs only
 //! ```
 //!
@@ -48,6 +49,7 @@ enum Plan {
     Seed(u64),
     Seeds(Range<u64>),
     Hours(f64),
+    Compaction(Option<u64>),
     Planted(Option<String>),
     /// The decoders, in a process of their own so that its memory can be measured.
     Decoders(Option<String>),
@@ -65,7 +67,7 @@ fn main() -> ExitCode {
     let (passed, failed) = match plan {
         Plan::Everything => {
             let seeds = runner::seeds(1..SEEDS + 1);
-            let parts = [decoders::check(None), compaction::check(), planted::find_all(None)];
+            let parts = [decoders::check(None), compaction::check(None), planted::find_all(None)];
             let sum = |of: fn(&(u64, u64)) -> u64| parts.iter().map(of).sum::<u64>();
             (seeds.0 + sum(|part| part.0), seeds.1 + sum(|part| part.1))
         }
@@ -75,6 +77,7 @@ fn main() -> ExitCode {
             let end = Instant::now() + Duration::from_secs_f64(hours * 3_600.0);
             runner::seeds((SEEDS + 1..).take_while(move |_| Instant::now() < end))
         }
+        Plan::Compaction(seed) => compaction::check(seed),
         Plan::Planted(name) => planted::find_all(name.as_deref()),
         Plan::Decoders(bug) => return decoders::measure(bug.as_deref()),
     };
@@ -100,8 +103,11 @@ fn plan(mut arguments: impl Iterator<Item = String>) -> Result<Plan, String> {
             None => Ok(Plan::Seeds(1..number()? as u64 + 1)),
         },
         "--hours" => Ok(Plan::Hours(number()?)),
+        "--compaction" => Ok(Plan::Compaction(value.as_deref().map(seed).transpose()?)),
         "--planted" => Ok(Plan::Planted(value)),
         "--decoders" => Ok(Plan::Decoders(value)),
-        _ => Err(format!("{option}: only --seed, --seeds, --hours and --planted are known")),
+        _ => Err(format!(
+            "{option}: only --seed, --seeds, --hours, --compaction and --planted are known"
+        )),
     }
 }

@@ -235,6 +235,11 @@ impl World {
             assert_eq!(record.headers.len(), 1);
             missing.remove(&(record.offset.0 as usize));
         }
+        for record in self.records() {
+            let made = &self.model.made[record.offset.0 as usize];
+            let by = newest[made.key.as_slice()];
+            assert!(!missing.contains(&by), "{record:?} came back: its tombstone at {by} is gone");
+        }
         for offset in missing {
             let made = &self.model.made[offset];
             let is_newest = newest[made.key.as_slice()] == offset;
