@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::api::Sticky;
-use crate::broker::Mode;
+use crate::broker::{CompactionPolicy, Mode};
 use crate::broker::node::{NodeOptions, TopicPolicy};
 use crate::coordinator::{Assigner, CommitOffset, GroupConfig, Leaving, State};
 use crate::metadata::TopicRef;
@@ -133,6 +133,11 @@ fn options(disk: &MemoryDisk, data_dir: &Path, passed_ms: &Arc<AtomicU64>) -> No
         low_water_bytes: Some(0),
         retention_check_ms: u64::MAX / 2,
         groups: Arc::new(GroupConfig { initial_delay_ms: 0, ..GroupConfig::default() }),
+        compaction: CompactionPolicy {
+            memory_bytes: 1 << 20,
+            bytes_per_second: None,
+            check_interval: Duration::from_secs(3_600),
+        },
         clock,
         telemetry: Arc::new(Telemetry::default()),
     }
