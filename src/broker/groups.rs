@@ -287,7 +287,7 @@ impl Groups<'_> {
         refused.map_err(|error| GroupError::NotWritable(error.message.into()))
     }
 
-    /// Takes out of a commit what can be seen to be wrong from here, and fills in the ids of topics.
+    /// Takes out of a commit what is seen to be wrong from here, and fills in the ids of topics.
     fn check_offsets(self, commit: &mut Commit, above: AboveWatermark) -> CommitOutcome {
         let view = self.0.view();
         let mut outcome =

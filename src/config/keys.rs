@@ -97,7 +97,8 @@ declare_keys! {
     group: Group {
         /// Members a group may have. Those that come later are refused.
         size_max: u32 = "1000" in 1 ..= GROUP_MEMBERS_MAX;
-        /// Shortest session timeout a member may ask for: the silence after which it counts as gone.
+        /// Shortest session timeout a member may ask for: the silence after which it counts as
+        /// gone.
         session_timeout_min: Duration = "6s" in 1 ..= GROUP_SESSION_MS_MAX;
         /// Longest session timeout a member may ask for.
         session_timeout_max: Duration = "30m" in 1 ..= GROUP_SESSION_MS_MAX;

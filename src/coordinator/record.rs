@@ -12,8 +12,9 @@
 //!        session timeout (i32), subscription, assignment (bytes)
 //! ```
 //! Versions 4 of both are flexible: compact lengths, and tagged fields at the end of each struct.
-//! Offsets are written in version 4 (in 1 where they expire by themselves) and groups in version 3,
-//! as Kafka 4.4 reads them; every version up to 4 is read. There is no checksum here: a record batch has one.
+//! Offsets are written in version 4 (in 1 where they expire by themselves) and groups in version
+//! 3, as Kafka 4.4 reads them; every version up to 4 is read. There is no checksum here: a record
+//! batch has one.
 
 use bytes::Bytes;
 
