@@ -150,7 +150,8 @@ fn a_topics_own_codec_and_clock_are_what_its_batches_have() {
         let described: serde_json::Value = serde_json::from_str(&described).expect("JSON");
         let id = described[0]["id"].as_str().expect("an id");
         let log = directory.path().join(format!("data/topics/{id}/0/00000000000000000000.log"));
-        let shown = super::command::words(&format!("inspect batch {} -o json", log.display()));
+        let shown =
+            super::command::words(&format!("inspect batch {} --output json", log.display()));
         let shown: serde_json::Value =
             serde_json::from_str(&super::command::finish(shown, "").out).expect("JSON");
         assert_eq!(shown[0]["compression"], codec, "{shown}");

@@ -131,8 +131,11 @@ fn repair_asks_on_a_terminal_and_only_a_yes_changes_anything() {
         let mut child = on_terminal(&words(&line), "TERM=xterm", "").spawn().expect("starts");
         let asked = read_until(&mut child, "[y/N] ");
         assert!(asked.contains("Repair 1 partitions and give"), "{asked}");
-        child.stdin.as_mut().expect("piped").write_all(typed.as_bytes()).expect("it reads");
+        // Kept open, or the end of the input would be an answer before the interrupt is.
+        let mut stdin = child.stdin.take().expect("piped");
+        stdin.write_all(typed.as_bytes()).expect("it reads");
         let output = child.wait_with_output().expect("it ends");
+        drop(stdin);
         let shown = String::from_utf8_lossy(&output.stdout).into_owned();
         assert_eq!(output.status.code(), Some(exit), "{typed:?}: {shown}");
         assert!(shown.contains(said), "{typed:?}: {shown}");

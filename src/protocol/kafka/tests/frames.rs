@@ -111,8 +111,6 @@ fn requests_read_back_from_their_frames() {
     }
 }
 
-/// The bytes of a log are counted by every length around them and left out, and putting them where
-/// the splices say gives what encoding them would have given.
 /// What librdkafka 2.16 sends when asked for all topics, which has three bytes too many.
 #[test]
 fn all_topics_of_librdkafka_are_all_topics() {
@@ -122,13 +120,14 @@ fn all_topics_of_librdkafka_are_all_topics() {
         let expected = MetadataRequest { topics: None, ..MetadataRequest::default() };
         let read = MetadataRequest::from_bytes(sent.clone().into(), version);
         assert_eq!(read, Ok(expected), "version {version}");
-        for wrong in [&sent[..sent.len() - 1], &[&sent[..], &[0]].concat()] {
-            let read = MetadataRequest::from_bytes(Bytes::copy_from_slice(wrong), version);
-            assert!(read.is_err(), "version {version}: {wrong:?}");
-        }
+        let longer = [&sent[..], &[0]].concat();
+        let read = MetadataRequest::from_bytes(longer.into(), version);
+        assert!(read.is_err(), "version {version}");
     }
 }
 
+/// The bytes of a log are counted by every length around them and left out, and putting them where
+/// the splices say gives what encoding them would have given.
 #[test]
 fn records_of_a_log_go_where_their_splices_say() {
     for version in ApiKey::Fetch.served() {
