@@ -77,6 +77,9 @@ struct Pass {
     exchange: Option<Answer<Exchanged>>,
 }
 
+/// What becomes of an append.
+type Outcome = Answer<Result<Appended, AppendRefusal>>;
+
 struct World {
     random: Random,
     disk: MemoryDisk,
@@ -85,7 +88,7 @@ struct World {
     journal: Frontier,
     jobs: Vec<Job>,
     pass: Option<Pass>,
-    open: Vec<(Vec<Sent>, Answer<Result<Appended, AppendRefusal>>)>,
+    open: Vec<(Vec<Sent>, Outcome)>,
     /// What is known to be at an offset, by what was acknowledged or read.
     at: BTreeMap<i64, Sent>,
     /// All that was ever sent.
