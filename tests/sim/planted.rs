@@ -21,8 +21,8 @@ mod with_bugs {
     /// Seeds within which every bug has to be found.
     const BUDGET: u64 = 240;
 
-    /// Bugs of consumer groups. The simulated clients are in none; the coordinator's own model finds
-    /// these (src/coordinator/tests/model.rs).
+    /// Bugs of consumer groups. The simulated clients are in none; the coordinator's own model
+    /// finds these (src/coordinator/tests/model.rs).
     const OF_GROUPS: [Bug; 3] =
         [Bug::AssignHeld, Bug::CommitAnyGeneration, Bug::ExpireActiveOffsets];
 
