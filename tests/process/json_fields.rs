@@ -468,8 +468,9 @@ async fn commands_that_inspect_print_what_is_documented() {
         let (verb, flags) = verb.split_once(' ').unwrap_or((verb, ""));
         look(verb, flags);
     }
-    // Only files of an index that do not belong together lack a time, or a sum.
-    printed.assert_documented(INSPECT_COMMANDS, &["newest_timestamp", "sum"]);
+    // Only files of an index that do not belong together lack a time, or a sum; only a directory
+    // whose metadata are gone lacks the names of topics.
+    printed.assert_documented(INSPECT_COMMANDS, &["newest_timestamp", "sum", "topic"]);
 }
 
 /// A file of a result with some fields changed.
