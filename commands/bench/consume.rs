@@ -8,10 +8,10 @@ use anyhow::Context as _;
 use bytes::{Buf as _, Bytes};
 use clap::Args;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use rivvend::client::{Client, ClientError};
+use rivvend::client::{Client, ClientError, Subscription};
 use rivvend::config::Size;
 use rivvend::limits::FETCH_BYTES_MAX;
-use rivvend::protocol::native::message::{Fetch, FetchPartition, FetchPartitionResult};
+use rivvend::protocol::native::message::{FetchPartition, Subscribe};
 use rivvend::record::{BatchHeader, CheckRules, CheckedBatch, Compression, Scratch};
 use serde_json::json;
 
@@ -23,12 +23,15 @@ use super::recorder::Recorder;
 use super::session::Topic;
 use super::stage::{Stage, StageArgs};
 use super::stop;
+use super::wire::{Connection, Fetched, Place, Portion, Protocol};
 use crate::failure::Exit;
 use crate::progress::{Progress, Unit};
 use crate::settings::value;
 
 /// How long a fetch may wait for data that is not there.
 const WAIT_MS: u32 = 500;
+/// Fetches that a subscribed consumer lets the broker send ahead.
+const FRAMES_AHEAD: u32 = 8;
 /// Batches under way while a topic is filled.
 const FILL_IN_FLIGHT: usize = 4;
 /// Pause after an error.
@@ -39,8 +42,10 @@ const ERROR_PAUSE: Duration = Duration::from_millis(50);
 #[command(
     allow_negative_numbers = true,
     after_help = "Consumers share the partitions out and begin again at the end of them. An \
-empty topic is filled first. Latency is that of one fetch.\n\nExamples:\n  \
-rivvend bench consume\n  rivvend bench consume --consumers 4 --partitions 4 --fetch-bytes 4MB\n  \
+empty topic is filled first. Latency is that of one fetch, or with --subscribe how long a \
+consumer waited for what came next.\n\nExamples:\n  \
+rivvend bench consume\n  rivvend bench consume --subscribe\n  \
+rivvend bench consume --consumers 4 --partitions 4 --fetch-bytes 4MB\n  \
 rivvend bench consume --server localhost:9092 --topic orders --records 1000000"
 )]
 pub(crate) struct ConsumeArgs {
@@ -48,6 +53,10 @@ pub(crate) struct ConsumeArgs {
     #[arg(long, value_name = "N", default_value_t = 1)]
     #[arg(value_parser = clap::value_parser!(u16).range(1..=10_000))]
     consumers: u16,
+    /// Let the broker send ahead, as the consumers of the library do, instead of one fetch after
+    /// the other
+    #[arg(long)]
+    subscribe: bool,
     /// Most bytes that a fetch asks for
     #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = value::<Size>)]
     fetch_bytes: Size,
@@ -81,14 +90,17 @@ pub(super) fn run(args: &ConsumeArgs) -> anyhow::Result<Exit> {
         compression: Compression::None,
     };
     let batch = Batch::build(&shape, 1);
+    if args.subscribe && args.stage.protocol() != Protocol::Native {
+        return Err(usage("--subscribe is of the native protocol: in Kafka's, consumers fetch"));
+    }
     let stage = Stage::open(&args.stage, batch.bytes.len(), 1)?;
     let topic = &stage.topic;
-    let filled = fill(&stage.client, topic, &batch, args);
+    let filled = fill(&stage.connection, topic, &batch, args);
     stage.runtime.block_on(stage.session.attended(filled))?;
     let settings = json!({
-        "protocol": "native", "plan": args.stage.plan.describe(),
+        "protocol": args.stage.protocol().name(), "plan": args.stage.plan.describe(),
         "durability": topic.durability,
-        "partitions": topic.partitions, "consumers": args.consumers,
+        "partitions": topic.partitions, "consumers": args.consumers, "subscribe": args.subscribe,
         "fetch_bytes": args.fetch_bytes.0, "fill_bytes": args.fill.0,
         "record_size": args.record_size, "batch_records": args.batch_records, "verify": args.verify,
     });
@@ -99,14 +111,15 @@ pub(super) fn run(args: &ConsumeArgs) -> anyhow::Result<Exit> {
 
 /// Fills the topic evenly, if there is nothing in it.
 async fn fill(
-    client: &Client,
+    connection: &Connection,
     topic: &Topic,
     batch: &Batch,
     args: &ConsumeArgs,
 ) -> anyhow::Result<()> {
     for partition in 0..topic.partitions {
-        let (result, _) = fetch(client, topic, partition, 0, 1).await?;
-        if result.high_watermark > result.log_start_offset {
+        let (place, portion) = (Place { partition, offset: 0 }, Portion::PROBE);
+        let found = connection.fetch(&topic.name, place, portion).await?;
+        if found.high_watermark > found.log_start_offset {
             return Ok(());
         }
     }
@@ -116,7 +129,7 @@ async fn fill(
         let partition = (number % topic.partitions as u64) as i32;
         async move {
             stop::check()?;
-            anyhow::Ok(topic.append(client, partition, batch.bytes.clone(), -1).await?)
+            topic.append(connection, partition, batch.bytes.clone(), -1).await
         }
     });
     let sends = sends.buffered(FILL_IN_FLIGHT).inspect_ok(|()| {
@@ -127,41 +140,25 @@ async fn fill(
     filled
 }
 
-/// One fetch of one partition; waits only where there is nothing.
-async fn fetch(
-    client: &Client,
-    topic: &Topic,
-    partition: i32,
-    offset: i64,
-    max_bytes: u32,
-) -> Result<(FetchPartitionResult, Bytes), ClientError> {
-    let asked = FetchPartition { topic: topic.name.clone(), partition, offset, max_bytes };
-    let max_wait_ms = if max_bytes == 1 { 0 } else { WAIT_MS };
-    let fetch = Fetch {
-        partitions: vec![asked],
-        max_bytes,
-        min_bytes: 1,
-        max_wait_ms,
-        read_committed: false,
-    };
-    let (result, bytes) = client.fetch(fetch).await?.into_iter().next().unwrap_or_default();
-    match result.error {
-        Some(error) => Err(ClientError::server(error)),
-        None => Ok((result, bytes)),
-    }
-}
-
 /// The consumers of a run.
 struct Consuming<'a> {
     args: &'a ConsumeArgs,
     stage: &'a Stage,
 }
 
+/// Where a consumer is in one partition.
+struct Reading {
+    place: Place,
+    is_at_end: bool,
+}
+
 /// One consumer.
 struct Consumer {
-    client: Client,
-    /// Its partitions, each with the offset it goes on from.
-    places: Vec<(i32, i64)>,
+    connection: Connection,
+    /// Its partitions, each with where it goes on.
+    readings: Vec<Reading>,
+    /// What the broker sends ahead, where it does.
+    subscription: Option<Subscription>,
     /// Which share of a batch keys and values are, once it is known.
     payload_share: Option<f64>,
 }
@@ -171,9 +168,11 @@ impl Load for Consuming<'_> {
 
     async fn connect(&self, number: usize) -> anyhow::Result<Consumer> {
         let own = self.stage.topic.share(number, self.args.consumers.into());
-        let places = own.into_iter().map(|partition| (partition, 0)).collect();
-        let client = self.stage.session.connect().await?;
-        Ok(Consumer { client, places, payload_share: None })
+        let reading =
+            |partition| Reading { place: Place { partition, offset: 0 }, is_at_end: false };
+        let readings = own.into_iter().map(reading).collect();
+        let connection = self.stage.session.connect().await?;
+        Ok(Consumer { connection, readings, subscription: None, payload_share: None })
     }
 
     async fn run(&self, mut consumer: Consumer, plan: &Plan, recorder: &RefCell<Recorder>) {
@@ -181,9 +180,14 @@ impl Load for Consuming<'_> {
         loop {
             let begun = Instant::now();
             let Some(turn) = plan.claim(begun, 0) else { break };
-            let place = at % consumer.places.len();
+            let which = at % consumer.readings.len();
             at += 1;
-            match self.read(&mut consumer, place).await {
+            let read = if self.args.subscribe {
+                self.receive(&mut consumer).await
+            } else {
+                self.read(&mut consumer, which).await
+            };
+            match read {
                 Ok((0, _)) => {}
                 Ok((records, bytes)) => {
                     let now = Instant::now();
@@ -202,25 +206,88 @@ impl Load for Consuming<'_> {
 impl Consuming<'_> {
     /// Reads on in one partition, from its start again at its end. Returns how many records came
     /// and the bytes of their keys and values.
-    async fn read(&self, consumer: &mut Consumer, place: usize) -> anyhow::Result<(u64, u64)> {
-        let (partition, offset) = consumer.places[place];
-        let max_bytes = self.args.fetch_bytes.0 as u32;
-        let (result, mut bytes) =
-            fetch(&consumer.client, &self.stage.topic, partition, offset, max_bytes).await?;
+    async fn read(&self, consumer: &mut Consumer, which: usize) -> anyhow::Result<(u64, u64)> {
+        let portion = Portion { max_bytes: self.args.fetch_bytes.0 as u32, max_wait_ms: WAIT_MS };
+        let place = consumer.readings[which].place;
+        let fetched = consumer.connection.fetch(&self.stage.topic.name, place, portion).await?;
+        self.walk(consumer, which, fetched)
+    }
+
+    /// Takes what the broker has sent ahead, from the start of all partitions again once all were
+    /// read. Returns the same as [`Consuming::read`].
+    async fn receive(&self, consumer: &mut Consumer) -> anyhow::Result<(u64, u64)> {
+        if consumer.subscription.is_none() {
+            let client = consumer.connection.native().expect("checked at the start");
+            consumer.subscription = Some(self.subscribe(client, &consumer.readings).await?);
+        }
+        let subscription = consumer.subscription.as_mut().expect("made above");
+        let wait = Duration::from_millis(WAIT_MS.into());
+        let Ok(next) = tokio::time::timeout(wait, subscription.next()).await else {
+            return Ok((0, 0));
+        };
+        let next = next.context("the broker ended the subscription").and_then(|next| {
+            let (result, batches) = next?;
+            result.error.map_or(Ok(()), |error| Err(ClientError::server(error)))?;
+            Ok(Fetched {
+                partition: result.partition,
+                log_start_offset: result.log_start_offset,
+                high_watermark: result.high_watermark,
+                batches,
+            })
+        });
+        let fetched = next.inspect_err(|_| consumer.subscription = None)?;
+        let readings = &mut consumer.readings;
+        let which = readings.iter().position(|one| one.place.partition == fetched.partition);
+        let which = which.context("the broker sent a partition that nobody subscribed to")?;
+        let counted = self.walk(consumer, which, fetched)?;
+        if consumer.readings.iter().all(|reading| reading.is_at_end) {
+            consumer.subscription = None;
+            consumer.readings.iter_mut().for_each(|reading| reading.is_at_end = false);
+        }
+        Ok(counted)
+    }
+
+    async fn subscribe(
+        &self,
+        client: &Client,
+        readings: &[Reading],
+    ) -> Result<Subscription, ClientError> {
+        let frame_bytes = self.args.fetch_bytes.0 as u32;
+        let partitions = readings.iter().map(|reading| FetchPartition {
+            topic: self.stage.topic.name.clone(),
+            partition: reading.place.partition,
+            offset: reading.place.offset,
+            max_bytes: frame_bytes,
+        });
+        let subscribe =
+            Subscribe { partitions: partitions.collect(), read_committed: false, frame_bytes };
+        client.subscribe(subscribe, frame_bytes.saturating_mul(FRAMES_AHEAD)).await
+    }
+
+    /// Counts the records of what came and the bytes of their keys and values, and moves on, to
+    /// the start again at the end.
+    fn walk(
+        &self,
+        consumer: &mut Consumer,
+        which: usize,
+        fetched: Fetched,
+    ) -> anyhow::Result<(u64, u64)> {
+        let Fetched { log_start_offset, high_watermark, mut batches, .. } = fetched;
         let share = match consumer.payload_share {
             Some(share) => share,
-            None if bytes.is_empty() => 0.0,
-            None => *consumer.payload_share.insert(payload_share(bytes.clone())?),
+            None if batches.is_empty() => 0.0,
+            None => *consumer.payload_share.insert(payload_share(batches.clone())?),
         };
-        let size = (bytes.len() as f64 * share).round() as u64;
-        let (mut records, mut next) = (0, offset.max(result.log_start_offset));
-        while !bytes.is_empty() {
-            let header = take_batch(&mut bytes, self.args.verify)?;
+        let size = (batches.len() as f64 * share).round() as u64;
+        let reading = &mut consumer.readings[which];
+        let (mut records, mut next) = (0, reading.place.offset.max(log_start_offset));
+        while !batches.is_empty() {
+            let header = take_batch(&mut batches, self.args.verify)?;
             records += u64::from(header.records_count.unsigned_abs());
             next = header.next_offset().0;
         }
-        let is_at_end = next >= result.high_watermark;
-        consumer.places[place].1 = if is_at_end { result.log_start_offset } else { next };
+        reading.is_at_end = next >= high_watermark;
+        reading.place.offset = if reading.is_at_end { log_start_offset } else { next };
         Ok((records, size))
     }
 }

@@ -157,6 +157,7 @@ const PRODUCE_SETTINGS: &[Field] = &[
 const CONSUME_SETTINGS: &[Field] = &[
     Field::shared(SETTINGS),
     CONSUMERS,
+    Field::flag("subscribe", "Whether the broker sent ahead."),
     Field::integer("fetch_bytes", "What one fetch asks for.").unit("bytes"),
     Field::integer("fill_bytes", "What an empty topic was filled with.").unit("bytes"),
     Field::flag("verify", "Whether checksums were verified."),

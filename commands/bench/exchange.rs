@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use clap::Args;
-use rivvend::client::{Client, Consumer, ConsumerConfig, ConsumerRecord, StartOffset};
 use rivvend::limits::BATCH_BYTES_MAX;
 use serde_json::json;
 use tokio::time::sleep_until;
@@ -16,6 +15,7 @@ use uuid::Uuid;
 
 use super::delivery::{Inbox, Ledger};
 use super::drive::{Load, Side};
+use super::inflow::{Arrived, Inflow};
 use super::loops::{Pace, Part};
 use super::outcome::{Run, Shown, usage};
 use super::plan::{Plan, Turn};
@@ -23,12 +23,11 @@ use super::produce::{Acks, acks, check_batch};
 use super::recorder::Recorder;
 use super::stage::{Stage, StageArgs};
 use super::stamp::{STAMP_BYTES, Stamp, Template};
+use super::wire::Connection;
 use crate::failure::Exit;
 
 /// How long nothing may come that is still due, once the producers are done.
 const DUE_PATIENCE: Duration = Duration::from_secs(10);
-/// How long in a row a consumer's subscription may fail.
-const RETRY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes of batches under way, over all producers; each is a copy with stamps of its own.
 const IN_FLIGHT_BYTES_MAX: usize = 1 << 30;
 
@@ -79,7 +78,7 @@ pub(super) fn run(
     let stage = Stage::open(&args.stage, batch_bytes, args.producers.into())?;
     let partitions = stage.topic.partitions;
     let settings = json!({
-        "protocol": "native", "plan": args.stage.plan.describe(),
+        "protocol": args.stage.protocol().name(), "plan": args.stage.plan.describe(),
         "durability": stage.topic.durability, "partitions": partitions,
         "producers": args.producers, "consumers": args.consumers(),
         "record_size": args.record_size, "batch_records": batch_records,
@@ -115,7 +114,7 @@ enum Party {
 /// One producer.
 struct Sender {
     number: usize,
-    client: Client,
+    connection: Connection,
     /// Where it appends, in turn.
     partitions: Vec<i32>,
     state: RefCell<State>,
@@ -131,7 +130,7 @@ struct State {
 
 /// One consumer.
 struct Receiver {
-    consumer: Consumer,
+    inflow: Inflow,
     inbox: Inbox,
 }
 
@@ -143,27 +142,22 @@ impl Load for Exchange<'_> {
     }
 
     async fn connect(&self, number: usize) -> anyhow::Result<Party> {
-        let client = self.stage.session.connect().await?;
+        let connection = self.stage.session.connect().await?;
         let producers = usize::from(self.args.producers);
         let topic = &self.stage.topic;
         if number < producers {
             let partitions = topic.share(number, producers);
             return Ok(Party::Sends(Sender {
                 number,
-                client,
+                connection,
                 partitions,
                 state: RefCell::default(),
             }));
         }
         let partitions = topic.share(number - producers, self.args.consumers().into());
         let inbox = Inbox::new(self.run, self.args.producers, &partitions);
-        let config = ConsumerConfig { retry_timeout: RETRY_TIMEOUT, ..ConsumerConfig::default() };
-        let from = |partition| (topic.name.clone(), partition, StartOffset::Latest);
-        let from = partitions.into_iter().map(from).collect();
-        Ok(Party::Receives(Receiver {
-            consumer: Consumer::new(client, config, from).await?,
-            inbox,
-        }))
+        let inflow = Inflow::open(connection, &topic.name, &partitions).await?;
+        Ok(Party::Receives(Receiver { inflow, inbox }))
     }
 
     async fn run(&self, party: Party, plan: &Plan, recorder: &RefCell<Recorder>) {
@@ -199,7 +193,7 @@ impl Exchange<'_> {
     ) -> bool {
         let (partition, bytes) = self.next(sender, intended.duration_since(plan.begin));
         let acks = self.args.acks.0;
-        let sent = self.stage.topic.append(&sender.client, partition, bytes, acks).await;
+        let sent = self.stage.topic.append(&sender.connection, partition, bytes, acks).await;
         let now = Instant::now();
         let batch = &self.template.batch;
         if sent.is_ok() {
@@ -234,7 +228,7 @@ impl Exchange<'_> {
             };
             let arrived = tokio::select! {
                 biased;
-                arrived = receiver.consumer.next_batch() => arrived,
+                arrived = receiver.inflow.next() => arrived,
                 () = &mut finished, if deadline.is_none() => {
                     deadline = Some(Instant::now() + DUE_PATIENCE);
                     continue;
@@ -249,7 +243,7 @@ impl Exchange<'_> {
                     }
                 }
                 Err(error) => {
-                    recorder.borrow_mut().failed(1, || format!("a consumer stopped: {error}"));
+                    recorder.borrow_mut().failed(1, || format!("a consumer stopped: {error:#}"));
                     return;
                 }
             }
@@ -264,20 +258,14 @@ impl Exchange<'_> {
 
 impl Receiver {
     /// Counts what came, each send of it as one. Whether anything of this run was among it.
-    fn count(
-        &mut self,
-        records: &[ConsumerRecord],
-        plan: &Plan,
-        recorder: &RefCell<Recorder>,
-    ) -> bool {
+    fn count(&mut self, records: &[Arrived], plan: &Plan, recorder: &RefCell<Recorder>) -> bool {
         let now = Instant::now();
         let since = now.saturating_duration_since(plan.begin);
         let mut recorder = recorder.borrow_mut();
         let mut arrived: Vec<(Duration, u64)> = Vec::with_capacity(records.len());
         for record in records {
-            let value = record.value.as_deref().unwrap_or_default();
-            match self.inbox.take(record.partition, value, since) {
-                Ok(Some(intended)) => arrived.push((intended, value.len() as u64)),
+            match self.inbox.take(record.partition, &record.value, since) {
+                Ok(Some(intended)) => arrived.push((intended, record.value.len() as u64)),
                 Ok(None) => {}
                 Err(wrong) => recorder.failed(1, || wrong.to_string()),
             }

@@ -11,6 +11,8 @@ mod document;
 mod drive;
 mod e2e;
 mod exchange;
+mod inflow;
+mod kafka;
 mod latency;
 mod limits;
 mod live;
@@ -33,6 +35,7 @@ mod stamp;
 mod stop;
 mod trust;
 mod watcher;
+mod wire;
 
 use clap::{Args, Subcommand};
 

@@ -7,7 +7,6 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use clap::Args;
-use rivvend::client::Client;
 use rivvend::limits::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX, CONNECTION_IN_FLIGHT_MAX};
 use rivvend::record::Compression;
 use rivvend::types::{ProducerEpoch, ProducerId, Sequence};
@@ -22,6 +21,7 @@ use super::recorder::Recorder;
 use super::session::Topic;
 use super::stage::{Stage, StageArgs};
 use super::stop;
+use super::wire::Connection;
 use crate::failure::Exit;
 
 /// Batches of one idempotent producer that a broker tells apart, as in Kafka.
@@ -37,6 +37,7 @@ schedule and counts latency from the time a batch should have been sent. MB are 
 and values.\n\nExamples:\n  rivvend bench produce\n  \
 rivvend bench produce --producers 4 --partitions 4 --durability os --records 8000000\n  \
 rivvend bench produce --producers 16 --batch-records 1\n  \
+rivvend bench produce --protocol kafka --server localhost:9092\n  \
 rivvend bench produce --rate 50000 --batch-records 10 --duration 60s -o json --save run.json"
 )]
 pub(crate) struct ProduceArgs {
@@ -147,7 +148,7 @@ impl ProduceArgs {
     fn settings(&self, topic: &Topic, batch: &Batch) -> serde_json::Value {
         let pace = self.pace.pace();
         json!({
-            "protocol": "native", "plan": self.stage.plan.describe(),
+            "protocol": self.stage.protocol().name(), "plan": self.stage.plan.describe(),
             "durability": topic.durability, "partitions": topic.partitions,
             "producers": self.producers,
             "record_size": self.record_size, "batch_records": self.batch_records,
@@ -168,7 +169,7 @@ struct Producing<'a> {
 /// One producer.
 struct Producer {
     number: usize,
-    client: Client,
+    connection: Connection,
     /// Where it appends, in turn.
     partitions: Vec<i32>,
     /// Who it is, if it numbers its batches …
@@ -188,17 +189,13 @@ impl Load for Producing<'_> {
     type Client = Producer;
 
     async fn connect(&self, number: usize) -> anyhow::Result<Producer> {
-        let client = self.stage.session.connect().await?;
+        let connection = self.stage.session.connect().await?;
         let identity = match self.args.idempotent {
-            true => {
-                let granted = client.init_producer(None).await?;
-                let epoch = i16::try_from(granted.producer_epoch)?;
-                Some((ProducerId(granted.producer_id), ProducerEpoch(epoch)))
-            }
+            true => Some(connection.init_producer().await?),
             false => None,
         };
         let partitions = self.stage.topic.share(number, self.args.producers.into());
-        Ok(Producer { number, client, partitions, identity, state: RefCell::default() })
+        Ok(Producer { number, connection, partitions, identity, state: RefCell::default() })
     }
 
     async fn run(&self, producer: Producer, plan: &Plan, recorder: &RefCell<Recorder>) {
@@ -224,7 +221,7 @@ impl Producing<'_> {
     ) -> bool {
         let (partition, bytes) = self.next(producer);
         let acks = self.args.acks.0;
-        let sent = self.stage.topic.append(&producer.client, partition, bytes, acks).await;
+        let sent = self.stage.topic.append(&producer.connection, partition, bytes, acks).await;
         let now = Instant::now();
         // A gap in the numbers is refused for ever.
         if sent.is_err() && producer.identity.is_some() {

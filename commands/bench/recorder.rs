@@ -152,7 +152,7 @@ impl Recorder {
     ) -> bool {
         match ended {
             Ok(()) => self.done(turn, now, latency, amount),
-            Err(error) => self.failed(1, || error.to_string()),
+            Err(error) => self.failed(1, || format!("{error:#}")),
         }
         ended.is_ok()
     }

@@ -6,21 +6,22 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use clap::{Args, ValueEnum};
-use rivvend::client::{Client, ClientError, ClientOptions, Target};
+use clap::Args;
+use rivvend::client::ClientOptions;
 use rivvend::limits::BATCH_BYTES_DEFAULT;
-use rivvend::protocol::error::ErrorCode;
-use rivvend::protocol::native::message::{
-    CreateTopics, DeleteTopics, NewTopic, Produce, ProducePartition, TopicMetadata,
-};
 use rivvend::types::Durability;
 
 use super::broker::Broker;
 use super::directory::Directory;
 use super::machine::Machine;
+use super::wire::{Connection, Found, Protocol, Wanted};
 
 /// How long a broker takes to end after its connections have.
 const LAST_WORDS: Duration = Duration::from_millis(250);
+/// How often, and how long apart, a new topic is looked for: some brokers answer before it is
+/// there.
+const LOOKS: u32 = 100;
+const LOOK_PAUSE: Duration = Duration::from_millis(100);
 
 /// Where a run goes.
 #[derive(Args, Clone, Debug)]
@@ -55,14 +56,15 @@ pub(super) struct SessionArgs {
     durability: Durability,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Protocol {
-    /// rivvend's own
-    Native,
-}
-
 fn durability(text: &str) -> Result<Durability, String> {
     text.parse().map_err(|()| "is neither fsync nor os".to_owned())
+}
+
+impl SessionArgs {
+    /// What is spoken.
+    pub(super) fn protocol(&self) -> Protocol {
+        self.protocol
+    }
 }
 
 /// A broker to talk to. Fields go in this order: the broker before its directory.
@@ -94,21 +96,12 @@ impl Topic {
     /// Appends one batch, once.
     pub(super) async fn append(
         &self,
-        client: &Client,
+        connection: &Connection,
         partition: i32,
         batch: Bytes,
         acks: i32,
-    ) -> Result<(), ClientError> {
-        let target = ProducePartition {
-            topic: self.name.clone(),
-            partition,
-            data_bytes: batch.len() as u32,
-            expected_offset: None,
-        };
-        let produce = Produce { partitions: vec![target], acks };
-        let results = client.produce(produce, batch).await?;
-        let refused = results.into_iter().find_map(|result| result.error);
-        refused.map_or(Ok(()), |error| Err(ClientError::server(error)))
+    ) -> anyhow::Result<()> {
+        connection.append(&self.name, partition, batch, acks).await
     }
 }
 
@@ -154,7 +147,7 @@ impl Session {
     }
 
     /// A connection of its own.
-    pub(super) async fn connect(&self) -> anyhow::Result<Client> {
+    pub(super) async fn connect(&self) -> anyhow::Result<Connection> {
         let address = match &self.broker {
             Some(broker) => broker.address(),
             None => self.args.server.as_deref().context("without a broker there is an address")?,
@@ -164,14 +157,14 @@ impl Session {
             request_timeout: Duration::from_secs(60),
             ..ClientOptions::default()
         };
-        Ok(Client::connect(Target::Tcp(address.to_owned()), options).await?)
+        Ok(Connection::open(self.args.protocol, address, options).await?)
     }
 
     /// The topic of the run: the named one if it is there, else a new one that takes batches of
     /// this size, with so many partitions unless another number was asked for.
     pub(super) async fn topic(
         &self,
-        client: &Client,
+        connection: &Connection,
         batch_bytes: usize,
         partitions: i32,
     ) -> anyhow::Result<Topic> {
@@ -179,63 +172,48 @@ impl Session {
             Some(name) => name.clone(),
             None => format!("bench-{}", std::process::id()),
         };
-        let is_ours = match find(client, &name).await? {
-            Some(_) => false,
+        let (found, is_ours) = match connection.find(&name).await? {
+            Some(found) => (found, false),
             None => {
-                let partitions = self.args.partitions.unwrap_or(partitions);
-                self.create(client, &name, batch_bytes, partitions).await?;
-                true
+                let wanted = Wanted {
+                    name: &name,
+                    partitions: self.args.partitions.unwrap_or(partitions),
+                    durability: self.args.durability,
+                    batch_bytes_max: Some(batch_bytes).filter(|bytes| *bytes > BATCH_BYTES_DEFAULT),
+                };
+                connection.create(wanted).await?;
+                (await_topic(connection, &name).await?, true)
             }
         };
-        let found = find(client, &name).await?.context("the topic is gone already")?;
-        let partitions = i32::try_from(found.partitions.len())?;
+        let Found { partitions, durability } = found;
         anyhow::ensure!(partitions > 0, "the topic has no partitions");
-        Ok(Topic { name, partitions, durability: found.durability, is_ours })
-    }
-
-    async fn create(
-        &self,
-        client: &Client,
-        name: &str,
-        batch_bytes: usize,
-        partitions: i32,
-    ) -> anyhow::Result<()> {
-        let mut config = vec![("durability", self.args.durability.as_str().to_owned())];
-        if batch_bytes > BATCH_BYTES_DEFAULT {
-            config.push(("max.message.bytes", batch_bytes.to_string()));
-        }
-        let topic = NewTopic {
-            name: name.to_owned(),
-            partitions,
-            replication_factor: -1,
-            config: config.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
-        };
-        let create = CreateTopics { topics: vec![topic], validate_only: false };
-        for result in client.create_topics(create).await? {
-            if let Some(error) = result.error {
-                return Err(ClientError::server(error).into());
-            }
-        }
-        Ok(())
+        Ok(Topic { name, partitions, durability, is_ours })
     }
 
     /// Deletes the topic again, if this run created it on somebody else's broker.
-    pub(super) async fn clean_up(&self, client: &Client, topic: &Topic) -> anyhow::Result<()> {
+    pub(super) async fn clean_up(
+        &self,
+        connection: &Connection,
+        topic: &Topic,
+    ) -> anyhow::Result<()> {
         if topic.is_ours && self.broker.is_none() && !self.args.keep {
-            let delete = DeleteTopics { names: vec![topic.name.clone()], validate_only: false };
-            client.delete_topics(delete).await?;
+            connection.delete(&topic.name).await?;
         }
         Ok(())
     }
 }
 
-/// What the broker knows of the topic; `None` when there is none of that name.
-async fn find(client: &Client, name: &str) -> anyhow::Result<Option<TopicMetadata>> {
-    let found = client.metadata(&[name], false).await?.topics.into_iter().next();
-    let Some(topic) = found else { return Ok(None) };
-    match &topic.error {
-        None => Ok(Some(topic)),
-        Some(error) if error.error_code() == Some(ErrorCode::UnknownTopicOrPartition) => Ok(None),
-        Some(error) => Err(ClientError::server(error.clone()).into()),
+/// What the broker knows of a topic that was made just now.
+async fn await_topic(connection: &Connection, name: &str) -> anyhow::Result<Found> {
+    let mut last = Ok(None);
+    for look in 0..LOOKS {
+        if look > 0 {
+            tokio::time::sleep(LOOK_PAUSE).await;
+        }
+        last = connection.find(name).await;
+        if let Ok(Some(found)) = last {
+            return Ok(found);
+        }
     }
+    last?.context("the topic is gone already")
 }

@@ -4,7 +4,6 @@
 use std::future::ready;
 
 use clap::Args;
-use rivvend::client::Client;
 use tokio::runtime::Runtime;
 
 use super::drive::{Load, drive};
@@ -12,6 +11,7 @@ use super::machine::Machine;
 use super::outcome::{OutcomeArgs, Run, conclude};
 use super::plan::PlanArgs;
 use super::session::{Session, SessionArgs, Topic};
+use super::wire::{Connection, Protocol};
 use crate::failure::Exit;
 
 /// What every run against a broker asks for.
@@ -30,6 +30,11 @@ pub(super) struct StageArgs {
 }
 
 impl StageArgs {
+    /// What is spoken.
+    pub(super) fn protocol(&self) -> Protocol {
+        self.session.protocol()
+    }
+
     fn threads(&self) -> usize {
         let cores = || std::thread::available_parallelism().map_or(1, Into::into);
         self.threads.map_or_else(cores, Into::into)
@@ -39,7 +44,7 @@ impl StageArgs {
 /// Ready for a run. Fields go in this order: the connection before its runtime and its broker.
 pub(super) struct Stage {
     /// For what is done before and after.
-    pub(super) client: Client,
+    pub(super) connection: Connection,
     pub(super) runtime: Runtime,
     pub(super) session: Session,
     pub(super) topic: Topic,
@@ -58,12 +63,12 @@ impl Stage {
         let session = Session::open(&args.session)?;
         let machine = session.machine();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let (client, topic) = runtime.block_on(session.attended(async {
-            let client = session.connect().await?;
-            let topic = session.topic(&client, batch_bytes, partitions).await?;
-            Ok((client, topic))
+        let (connection, topic) = runtime.block_on(session.attended(async {
+            let connection = session.connect().await?;
+            let topic = session.topic(&connection, batch_bytes, partitions).await?;
+            Ok((connection, topic))
         }))?;
-        Ok(Stage { client, runtime, session, topic, machine })
+        Ok(Stage { connection, runtime, session, topic, machine })
     }
 
     /// Lets so many clients run, takes away what they left on somebody else's broker, and tells
@@ -78,7 +83,7 @@ impl Stage {
         let driven = drive(load, &args.plan, clients, args.threads(), &self.session);
         // However it went, a broker that has ended meanwhile is the reason.
         let driven = self.runtime.block_on(self.session.attended(ready(driven)))?;
-        let clean_up = self.session.clean_up(&self.client, &self.topic);
+        let clean_up = self.session.clean_up(&self.connection, &self.topic);
         self.runtime.block_on(self.session.attended(clean_up))?;
         conclude(run, self.machine.clone(), driven, &args.outcome)
     }

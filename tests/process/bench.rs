@@ -124,6 +124,7 @@ fn produce_and_consume_print_and_save_what_was_promised() {
     for (flags, command, records) in [
         ("produce --records 3000 --batch-records 100 --durability os", "produce", 3_000),
         ("consume --records 3000 --batch-records 100 --fill 300kB --durability os", "consume", 0),
+        ("consume --records 3000 --batch-records 100 --fill 300kB --subscribe", "consume", 0),
     ] {
         let flags = format!("{flags} -o json --save {}", saved.path().display());
         let output = bench(directory.path(), &flags);
@@ -221,6 +222,45 @@ fn mixed_reports_both_sides() {
     }
     assert_eq!(result["errors"], 0);
     assert_empty(directory.path());
+}
+
+/// Producers and consumers in Kafka's protocol, on a topic that the run makes: all that they count
+/// is there afterwards, in the way that was asked for, and nothing comes twice or is missing.
+#[tokio::test]
+async fn every_run_can_speak_kafkas_protocol() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let broker = Setup::new(directory.path().join("data")).start();
+    let client = broker.client().await;
+    let run = async |flags: &str| {
+        let flags = format!("{flags} --protocol kafka");
+        let child = start_bench(&broker.native.to_string(), &flags);
+        let ended = tokio::task::spawn_blocking(|| child.wait_with_output()).await;
+        let output = ended.expect("waited for").expect("ended");
+        let result = result(&output);
+        assert_eq!(output.status.code(), Some(0), "{flags}: {}", text(&output.stderr));
+        assert_eq!(result["settings"]["protocol"], "kafka", "{flags}");
+        assert_eq!(result["settings"]["durability"], "os", "{flags}");
+        assert_eq!(result["errors"], 0, "{flags}");
+        result
+    };
+    let kept = "--durability os --partitions 2 --keep";
+    let shape = "--records 600 --batch-records 20 --record-size 100";
+    let mut count = 0;
+    for more in ["--acks 1", "--acks all --idempotent --in-flight 5"] {
+        let result = run(&format!("produce {shape} {kept} {more}")).await;
+        assert_eq!(result["records"], 600, "{more}");
+        count += 600;
+        let partitions =
+            [read_all(&client, TOPIC, 0, 0).await, read_all(&client, TOPIC, 1, 0).await];
+        assert_eq!(partitions.iter().map(Vec::len).sum::<usize>(), count, "{more}");
+    }
+    let consumed = run("consume --records 5000 --consumers 2 --verify").await;
+    assert!(consumed["records"].as_u64().is_some_and(|records| records >= 5_000), "{consumed}");
+    let shape = "--producers 2 --consumers 4 --record-size 100 --batch-records 10";
+    let mixed = run(&format!("mixed --records 1000 {shape}")).await;
+    assert_eq!(mixed["consume"]["records"], 2_000, "each is received twice: {mixed}");
+    let aged = run("e2e --records 200 --rate 1000 --record-size 100").await;
+    assert_eq!(aged["records"], 200, "{aged}");
 }
 
 /// A broker with the topic that runs are to use.
@@ -346,6 +386,7 @@ fn senseless_flags_are_refused_before_anything_is_started() {
         ("mixed --in-flight 100000", "--in-flight"),
         ("mixed --consumers 0", "--consumers"),
         ("mixed --producers 100 --in-flight 20", "1 GiB"),
+        ("consume --subscribe --protocol kafka", "--subscribe"),
     ] {
         let output = bench(directory.path(), flags);
         let said = text(&output.stderr);

@@ -502,7 +502,7 @@ fn commands_that_measure_print_what_is_documented() {
     run("bench produce", &format!("--records 1000 --keys random:5 {there}"));
     let small = "--records 200 --batch-records 10 --durability os";
     run("bench consume", &format!("{small} --fill 100kB --topic filled {there}"));
-    run("bench consume", &format!("--duration 2s --warmup 0s --fill 100kB {here}"));
+    run("bench consume", &format!("--duration 2s --warmup 0s --fill 100kB --subscribe {here}"));
     // Records without keys and values cost nothing that could be divided by their bytes.
     Place::wire(&broker).done("produce empty", &"\n".repeat(1_000));
     let pid = broker.pid();

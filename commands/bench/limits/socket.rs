@@ -61,7 +61,9 @@ pub(super) fn bandwidth(limits: &Limits<'_>) -> anyhow::Result<Vec<Measurement>>
     Ok(vec![measured.with_cpu(client_s, cpu_s(usage.1, server.usage()?))])
 }
 
-/// Requests for ranges of a file, answered with sendfile.
+/// Requests for ranges of a file, answered with sendfile. Each connection reads a part of its own,
+/// as consumers of different partitions do; in step they would read out of the processor's cache
+/// what the first of them brought there.
 pub(super) fn sendfile(limits: &Limits<'_>) -> anyhow::Result<Vec<Measurement>> {
     let part = limits.directory.part("sendfile")?;
     let file = part.path().join("warm");
@@ -80,7 +82,11 @@ fn sendfile_to(server: &Server, connections: usize) -> anyhow::Result<Measuremen
     let counts = std::thread::scope(|scope| {
         let readers: Vec<_> = streams
             .into_iter()
-            .map(|stream| scope.spawn(move || read_ranges(stream, RANGE, begun)))
+            .zip(0_u64..)
+            .map(|(stream, number)| {
+                let first = number * WARM_FILE_BYTES / connections as u64;
+                scope.spawn(move || read_ranges(stream, first, RANGE, begun))
+            })
             .collect();
         readers.into_iter().map(super::joined).collect::<anyhow::Result<Vec<_>>>()
     })?;
@@ -96,12 +102,13 @@ fn sendfile_to(server: &Server, connections: usize) -> anyhow::Result<Measuremen
 
 fn read_ranges(
     mut stream: TcpStream,
+    first: u64,
     range: usize,
     begun: Instant,
 ) -> anyhow::Result<(u64, Latencies)> {
     sockopt::set_socket_recv_buffer_size(&stream, RECEIVE_BUFFER_BYTES)?;
     let mut buffer = vec![0; REPLY_BYTES + range];
-    let (mut latencies, mut count, mut at) = (Latencies::new(), 0, 0);
+    let (mut latencies, mut count, mut at) = (Latencies::new(), 0, first);
     while begun.elapsed() < TIME {
         let asked = Instant::now();
         ask(&mut stream, at, range as u64)?;
