@@ -61,6 +61,8 @@ impl Shell {
         let output = BufReader::new(child.stdout.take().expect("piped"));
         let mut shell = Shell { child, input, output };
         shell.run("exec 2>&1");
+        // Nothing but its own flag tells it the address.
+        shell.run(r#"kcat() { command kcat "${@/#localhost:9092/$RIVVEN_SERVER}"; }"#);
         shell
     }
 
