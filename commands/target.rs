@@ -233,7 +233,8 @@ async fn open_directory(
     options: ClientOptions,
     interrupt: &Interrupt,
 ) -> Result<(Client, Option<Embedded>), Failure> {
-    if intent == Intent::Read && !directory.exists() {
+    // What can not be looked up says so when it is opened.
+    if intent == Intent::Read && matches!(directory.try_exists(), Ok(false)) {
         let message = format!("there is no data directory {}", directory.display());
         return Err(Failure::new(Exit::NotFound, message));
     }

@@ -52,13 +52,25 @@ pub enum Operation {
     Write,
     /// `fdatasync` of a file or `fsync` of a directory.
     Sync,
-    /// Renaming, removing, listing.
+    /// Renaming, removing, listing, looking up.
     Directory,
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Operation::Open => "open",
+            Operation::Read => "read",
+            Operation::Write => "write",
+            Operation::Sync => "sync",
+            Operation::Directory => "look up or change",
+        })
+    }
 }
 
 /// A failed disk operation: what, where, why.
 #[derive(Debug, thiserror::Error)]
-#[error("{operation:?} {}: {source}", path.display())]
+#[error("can not {operation} {}: {source}", path.display())]
 pub struct StorageError {
     /// What was attempted.
     pub operation: Operation,
