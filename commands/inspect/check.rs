@@ -1,6 +1,7 @@
 //! Reads every batch of a log and tells damage from an unsynced tail. What lies below the durable
 //! frontier must be sound; what lies at or above it was never promised. Prints nothing.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -99,6 +100,8 @@ pub(super) struct LogCheck {
     pub(super) start_offset: i64,
     /// Where it ends, or where the first spot is.
     pub(super) end_offset: i64,
+    /// How many segments there are, read or not.
+    pub(super) files: usize,
     pub(super) segments: Vec<SegmentCheck>,
     /// The first of each.
     pub(super) tail: Option<Spot>,
@@ -135,7 +138,8 @@ pub(super) fn conclude<'a>(found: impl Iterator<Item = &'a LogCheck> + Clone) ->
     }
 }
 
-/// Checks a log.
+/// Checks a log. A running broker may change which files it has meanwhile: nothing counts as
+/// damaged before it was found again in the files that are there then.
 pub(super) fn check_log(
     log: &LogFiles,
     until: Until,
@@ -146,36 +150,105 @@ pub(super) fn check_log(
         durable_offset: log.durable,
         start_offset: first,
         end_offset: first,
+        files: log.segments.len(),
         segments: Vec::new(),
         tail: None,
         damage: None,
     };
-    let mut order = Order::of(log);
     found.check_start(log);
     if found.damage.is_some() && until == Until::FirstSpot {
         return Ok(found);
     }
-    let mut expected = first;
-    for (index, segment) in log.segments.iter().enumerate() {
-        let is_last = index + 1 == log.segments.len();
-        let Some(checked) = check_segment(segment, expected, is_last, until, &mut order, bar)?
-        else {
-            // Retention of a running broker has taken it away. The next one may be the first now.
-            expected = log.segments.get(index + 1).map_or(expected, |next| next.base);
+    let mut order = Order::of(log);
+    let mut place = Place::begin(log, first);
+    while let Some(segment) = place.files.segments.get(place.index) {
+        let is_last = place.index + 1 == place.files.segments.len();
+        let checked = check_segment(segment, place.expected, is_last, until, &mut order, bar)?;
+        if is_doubtful(checked.as_ref(), is_last) && place.look_again(&mut found, &mut order)? {
+            continue;
+        }
+        let Some(checked) = checked else {
+            // Somebody has taken it away. The next one may be the first now.
+            place.skip();
             continue;
         };
         let is_sound = found.take(checked);
         if !is_sound && until == Until::FirstSpot {
             return Ok(found);
         }
-        expected = found.segments.last().map_or(expected, |last| last.end_offset);
-        if !is_sound && !is_last {
-            expected = log.segments[index + 1].base;
+        place.expected = found.segments.last().map_or(place.expected, |last| last.end_offset);
+        if is_sound || is_last {
+            place.index += 1;
+        } else {
+            place.skip();
             order.epoch = LeaderEpoch(-1);
         }
     }
     found.hold_against_durable(log);
     Ok(found)
+}
+
+/// Whether what was found of a segment may come of its files changing meanwhile: it is gone, or not
+/// sound although nobody writes to it.
+fn is_doubtful(checked: Option<&SegmentCheck>, is_last: bool) -> bool {
+    checked.is_none_or(|found| found.damage.is_some() || (found.tail.is_some() && !is_last))
+}
+
+/// How often the files are looked at again without getting any further.
+const LOOKS_MAX: u32 = 20;
+
+/// Where a check is.
+struct Place<'a> {
+    files: Cow<'a, LogFiles>,
+    /// Number of the segment that is next,
+    index: usize,
+    /// and the offset that it should begin with.
+    expected: i64,
+    /// How often it was looked again there.
+    looks: u32,
+    /// The furthest that it was looked again at.
+    furthest: i64,
+}
+
+impl<'a> Place<'a> {
+    fn begin(log: &'a LogFiles, first: i64) -> Place<'a> {
+        Place { files: Cow::Borrowed(log), index: 0, expected: first, looks: 0, furthest: first }
+    }
+
+    /// Goes on without a segment.
+    fn skip(&mut self) {
+        self.index += 1;
+        let next = self.files.segments.get(self.index);
+        self.expected = next.map_or(self.expected, |next| next.base);
+    }
+
+    /// Goes on in other files, if there are any: where the check is, or further ahead if a
+    /// compacted segment begins there that has taken the place of several.
+    fn look_again(&mut self, found: &mut LogCheck, order: &mut Order<'_>) -> Result<bool, Failure> {
+        if self.expected > self.furthest {
+            (self.looks, self.furthest) = (0, self.expected);
+        }
+        if self.looks == LOOKS_MAX {
+            return Ok(false);
+        }
+        let Some(newer) = self.files.look_again()? else { return Ok(false) };
+        let behind = newer.segments.partition_point(|segment| segment.base <= self.expected);
+        self.index = behind.saturating_sub(1);
+        let base = newer.segments.get(self.index).map_or(self.expected, |next| next.base);
+        let is_below_start = || {
+            let start = load_log_start(&FileDisk::default(), &newer.dir);
+            start.is_ok_and(|start| start.is_some_and(|start| base <= start.0))
+        };
+        if base <= self.expected || is_below_start() {
+            self.expected = base;
+        }
+        found.segments.retain(|checked| checked.base < base);
+        found.files = newer.segments.len();
+        order.begin_again(&newer);
+        self.looks += 1;
+        self.files = Cow::Owned(newer);
+        Ok(true)
+    }
 }
 
 impl LogCheck {
@@ -260,6 +333,12 @@ impl Order<'_> {
         };
         let witness = witness.compacted_below(log.gaps_below);
         Order { log, witness, epoch: LeaderEpoch(-1) }
+    }
+
+    /// Goes on anywhere in the files as they are now.
+    fn begin_again(&mut self, files: &LogFiles) {
+        self.witness = self.witness.clone().compacted_below(files.gaps_below);
+        self.epoch = LeaderEpoch(-1);
     }
 
     fn pass(&mut self, header: &BatchHeader, expected: i64) -> Result<(), String> {
@@ -531,6 +610,30 @@ mod tests {
         let early = case();
         change(&early, 0, |bytes| bytes[20] ^= 1);
         assert!(check(&early, None).damage.is_some(), "only the last segment may be torn");
+    }
+
+    /// Compaction of a running broker has made one segment of two since those were listed.
+    #[test]
+    fn files_that_have_taken_the_place_of_others_are_no_damage() {
+        use rivvend::log::CompactionState;
+        let case = case();
+        let [first, second] = [0, 1].map(|i| case.log.segments[i].path.clone());
+        let [one, other] = [&first, &second].map(|path| fs::read(path).expect("read"));
+        let kept = [&one[..one.len() / 2], &other[other.len() / 2..]].concat();
+        let cleaned = first.with_extension("cleaned.log");
+        fs::write(&cleaned, kept).expect("written");
+        fs::rename(&cleaned, &first).expect("renamed");
+        fs::remove_file(&second).expect("removed");
+        let (gaps_below, clean_to) = (Offset(4), Offset(4));
+        let state = CompactionState { gaps_below, clean_to, exchange: Vec::new() };
+        fs::write(case.log.dir.join("compaction"), state.encode()).expect("written");
+        let listed_before = LogFiles { durable: Some(4), ..case.log.clone() };
+        let found = check_log(&listed_before, Until::FirstSpot, None).expect("readable");
+        assert!(found.damage.is_none() && found.tail.is_none(), "{:?}", found.damage);
+        assert_eq!((found.files, found.sum(|at| at.batches), found.end_offset), (1, 2, 4));
+        change(&case, 0, |bytes| *bytes.last_mut().expect("not empty") ^= 1);
+        let found = check_log(&listed_before, Until::FirstSpot, None).expect("readable");
+        assert!(found.damage.is_some_and(|damage| damage.file == first && damage.offset == 1));
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! A data directory as a heap of files: which logs are in it, what their topics are called, and up
 //! to where they are known to be durable. Takes no lock and changes nothing, so that it works on
 //! what nobody has recovered and beside a running broker; what is durable is therefore read before
-//! the files are listed, which only grow behind it.
+//! the files are listed, which only grow behind it, and whoever finds a fault [looks
+//! again](LogFiles::look_again) before believing it.
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -40,6 +42,7 @@ pub(super) struct DataDir {
 }
 
 /// The files of a partition.
+#[derive(Clone)]
 pub(super) struct LogFiles {
     pub(super) id: TopicPartition,
     /// Name of the topic, where the metadata tells.
@@ -53,8 +56,19 @@ pub(super) struct LogFiles {
     pub(super) gaps_below: Offset,
     /// Names that are no file of ours.
     pub(super) unknown: Vec<PathBuf>,
+    seen: Seen,
 }
 
+/// What tells whether somebody has put other files in the place of those that were seen. No two
+/// passes of compaction leave the same behind.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Seen {
+    /// Base offset and inode of each segment.
+    segments: Vec<(i64, u64)>,
+    compaction: Option<CompactionState>,
+}
+
+#[derive(Clone)]
 pub(super) struct SegmentFile {
     pub(super) path: PathBuf,
     pub(super) base: i64,
@@ -211,8 +225,20 @@ fn partition_number(text: &str) -> Result<PartitionId, Failure> {
 impl LogFiles {
     fn new(id: TopicPartition, dir: PathBuf) -> LogFiles {
         let (segments, unknown) = (Vec::new(), Vec::new());
-        let (topic, durable, gaps_below) = (None, None, Offset::ZERO);
-        LogFiles { id, topic, dir, durable, segments, gaps_below, unknown }
+        let (topic, durable, gaps_below, seen) = (None, None, Offset::ZERO, Seen::default());
+        LogFiles { id, topic, dir, durable, segments, gaps_below, unknown, seen }
+    }
+
+    /// The files that are there now, if a running broker has changed which those are: by
+    /// retention, by compaction, or by going on in another segment.
+    pub(super) fn look_again(&self) -> Result<Option<LogFiles>, Failure> {
+        if !self.dir.is_dir() {
+            return Ok(None);
+        }
+        let mut newer = LogFiles::new(self.id, self.dir.clone());
+        (newer.topic, newer.durable) = (self.topic.clone(), self.durable);
+        find_segments(&mut newer)?;
+        Ok((newer.seen != self.seen).then_some(newer))
     }
 
     /// What a person calls it: the topic's name, or its id where the name is not known.
@@ -381,6 +407,7 @@ fn find_segments(log: &mut LogFiles) -> Result<(), Failure> {
         match FileKind::of(&name) {
             FileKind::Segment(base) => match fs::metadata(&path) {
                 Ok(metadata) => {
+                    log.seen.segments.push((base.0, metadata.ino()));
                     log.segments.push(SegmentFile { path, base: base.0, len: metadata.len() });
                 }
                 // Retention of a running broker has taken it away.
@@ -410,6 +437,7 @@ fn settle_compaction(log: &mut LogFiles) {
             let file = |SegmentPlace { base, len, path }| SegmentFile { path, base: base.0, len };
             log.segments = settled.map(file).collect();
             log.gaps_below = state.gaps_below;
+            log.seen.compaction = Some(state);
         }
         Err(error) => {
             eprintln!("warning: {}: compaction: {error}", log.dir.display());

@@ -104,7 +104,7 @@ impl Verified {
             topic: log.topic.clone(),
             topic_id: log.id.topic.to_string(),
             partition: log.id.partition.0,
-            segments: log.segments.len(),
+            segments: check.files,
             batches: check.sum(|segment| segment.batches),
             records: check.sum(|segment| segment.records),
             bytes: check.sum(|segment| segment.bytes),
