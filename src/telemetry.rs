@@ -5,6 +5,8 @@
 //! Adding to a value is one relaxed atomic operation. Labels have bounded sets of values: enums of
 //! ours, and topic names up to [`TOPIC_SERIES_MAX`], beyond which topics share one series.
 
+mod compaction;
+
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 use std::io::IsTerminal as _;
@@ -17,6 +19,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Registry, reload};
 
+pub use self::compaction::CompactionMetrics;
 use crate::limits::TOPIC_SERIES_MAX;
 
 /// The name under which topics beyond the bound are counted. No topic can be called so.
@@ -410,51 +413,6 @@ pub struct TopicMetrics {
     pub bytes_sent: Counter,
     /// Bytes that the topic's segments hold on this node.
     pub storage_bytes: Gauge,
-}
-
-/// Numbers of compaction.
-#[derive(Debug, Default)]
-pub struct CompactionMetrics {
-    /// Passes over a partition, those that did not come to their end included.
-    pub passes: Counter,
-    /// Passes that ended with an error.
-    pub failures: Counter,
-    /// Bytes that were read.
-    pub read_bytes: Counter,
-    /// Bytes that were written.
-    pub written_bytes: Counter,
-    /// Bytes that partitions were made smaller by.
-    pub removed_bytes: Counter,
-    /// Records that were removed.
-    pub removed_records: Counter,
-}
-
-impl CompactionMetrics {
-    fn render(&self, page: &mut Exposition) {
-        let rows: [(&'static str, &Counter, &str); 6] = [
-            ("rivven_compaction_passes_total", &self.passes, "Passes over a partition."),
-            ("rivven_compaction_failures_total", &self.failures, "Passes that failed."),
-            ("rivven_compaction_read_bytes_total", &self.read_bytes, "Bytes that passes read."),
-            (
-                "rivven_compaction_written_bytes_total",
-                &self.written_bytes,
-                "Bytes that passes wrote.",
-            ),
-            (
-                "rivven_compaction_removed_bytes_total",
-                &self.removed_bytes,
-                "Bytes that partitions are smaller by.",
-            ),
-            (
-                "rivven_compaction_removed_records_total",
-                &self.removed_records,
-                "Records that compaction removed.",
-            ),
-        ];
-        for (name, counter, help) in rows {
-            page.family(name, "counter", help).sample(&[], counter.get());
-        }
-    }
 }
 
 type Topics = BTreeMap<Arc<str>, Arc<TopicMetrics>>;

@@ -1,6 +1,7 @@
 //! `rivvend topic`: what topics there are, and changing them.
 
 mod change;
+mod compaction;
 mod show;
 
 use clap::{Args, Subcommand};

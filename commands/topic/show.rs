@@ -9,6 +9,7 @@ use rivvend::protocol::native::message::{
 };
 use serde::Serialize;
 
+use super::compaction::{COMPACTION, Compaction};
 use super::{Common, Selection, summarize, topic_id};
 use crate::failure::{Failure, Outcome};
 use crate::fields::Field;
@@ -157,6 +158,7 @@ struct DescribedPartition {
     high_watermark: i64,
     last_stable_offset: i64,
     size_bytes: u64,
+    compaction: Option<Compaction>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
 }
@@ -177,6 +179,9 @@ const PARTITIONS: &[Column<DescribedPartition>] = &[
     Column::number("START", |p| p.log_start_offset.to_string()),
     Column::number("END", |p| p.high_watermark.to_string()),
     Column::number("SIZE", |p| human_size(p.size_bytes)),
+    Column::filled("COMPACTION", |p| {
+        p.compaction.as_ref().map_or_else(String::new, Compaction::cell)
+    }),
     Column::wide("STABLE", |p| p.last_stable_offset.to_string()),
     Column::wide("ELR", |p| join(&p.elr)),
     Column::filled("ERROR", |p| p.error.clone().unwrap_or_default()),
@@ -207,6 +212,8 @@ const PARTITION_FIELDS: &[Field] = &[
     Field::integer("high_watermark", "Offset after the last record that can be read."),
     Field::integer("last_stable_offset", "Offset from which on transactions may be open."),
     Field::integer("size_bytes", "What it takes on the disk of its leader.").unit("bytes"),
+    Field::object("compaction", "How far it is compacted; null: its topic is not.", COMPACTION)
+        .nullable(),
     Field::text("error", "What is wrong with it.").optional(),
 ];
 
@@ -251,6 +258,7 @@ fn described_partition(partition: PartitionDescription) -> DescribedPartition {
         high_watermark: partition.high_watermark,
         last_stable_offset: partition.last_stable_offset,
         size_bytes: partition.size_bytes,
+        compaction: partition.compaction.map(Compaction::of),
         error: partition.error.map(|error| error.to_string()),
     }
 }

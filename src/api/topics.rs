@@ -1,11 +1,13 @@
 //! Topics: creating, changing, deleting, describing, and the metadata clients need to find them.
 
+mod compaction;
+
 use std::collections::BTreeSet;
 
 use super::{Context, Found, error};
 use crate::metadata::config::{BrokerDefaults, Change, effective};
 use crate::metadata::{Command, CreateTopic, Refusal, Reply, Topic, TopicRef};
-use crate::partition::{Health, PartitionView};
+use crate::partition::{Health, PartitionHandle};
 use crate::protocol::error::ErrorCode;
 use crate::protocol::native::message::config_change::Kind;
 use crate::protocol::native::message::{
@@ -195,7 +197,7 @@ pub fn describe(name: &str, file: &BrokerDefaults, context: &Context<'_>) -> Top
             .partitions
             .handles()
             .iter()
-            .map(|handle| describe_partition(&found.topic, handle.id().partition.0, &handle.view()))
+            .map(|handle| describe_partition(&found.topic, handle, context))
             .collect(),
         config: describe_config(&found.topic, file, context),
     }
@@ -222,7 +224,12 @@ fn topic_metadata(found: &Found) -> TopicMetadata {
     }
 }
 
-fn describe_partition(topic: &Topic, index: i32, view: &PartitionView) -> PartitionDescription {
+fn describe_partition(
+    topic: &Topic,
+    handle: &PartitionHandle,
+    context: &Context<'_>,
+) -> PartitionDescription {
+    let (index, view) = (handle.id().partition.0, handle.view());
     let state = topic.partitions.get(index as usize);
     PartitionDescription {
         partition: index,
@@ -244,6 +251,7 @@ fn describe_partition(topic: &Topic, index: i32, view: &PartitionView) -> Partit
                 Some(error::offline(&topic.name, partition, reason))
             }
         },
+        compaction: compaction::describe(handle, &view, context),
     }
 }
 

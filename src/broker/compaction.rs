@@ -1,6 +1,7 @@
 //! Which log is compacted when: one pass at a time on the whole node, over the dirtiest log, with
 //! one budget of memory and no faster than it may. Asks the owners; does the reading and writing on
-//! a thread of its own, where nothing waits for it.
+//! a thread of its own, where nothing waits for it. Tells what it does to the handles of the
+//! partitions, for who looks at them.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -9,12 +10,12 @@ use super::node::Node;
 use crate::limits::COMPACTION_STEP_BYTES;
 use crate::log::{
     Compaction, CompactionError, CompactionOptions, CompactionReport, CompactionStep, Dirt,
-    Exchange, ReadError,
+    Exchange, ReadError, Survey,
 };
-use crate::partition::{Exchanged, Reply};
+use crate::partition::{Exchanged, PassEnd, PassRecord, Passes, Reply};
 use crate::shard::{Command, shard_of};
 use crate::storage::{Operation, StorageError};
-use crate::types::TopicPartition;
+use crate::types::{Millis, Offset, TopicPartition};
 
 /// What compaction may use on a node.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +40,16 @@ enum End {
     Failed(CompactionError),
 }
 
+impl From<&End> for PassEnd {
+    fn from(end: &End) -> PassEnd {
+        match end {
+            End::Whole | End::Partly => PassEnd::Done,
+            End::Interrupted(why) => PassEnd::PutOff(why),
+            End::Failed(error) => PassEnd::Failed(error.to_string().into()),
+        }
+    }
+}
+
 /// Compacts what is dirty, until the node stops.
 pub(super) async fn keep_compact(node: Weak<Node>) {
     let Some(policy) = node.upgrade().map(|node| node.options().compaction) else { return };
@@ -49,7 +60,7 @@ pub(super) async fn keep_compact(node: Weak<Node>) {
         tokio::time::sleep(policy.check_interval).await;
         loop {
             let Some(node) = node.upgrade().filter(|node| !node.is_stopping()) else { return };
-            let dirt = dirt(&node).await;
+            let dirt = assess(&node).await;
             failed.retain(|id, _| dirt.iter().any(|(dirty, _)| dirty == id));
             let worth = |(id, dirt): &&(TopicPartition, Dirt)| {
                 dirt.is_due && failed.get(id) != Some(&dirt.dirty_bytes)
@@ -58,7 +69,7 @@ pub(super) async fn keep_compact(node: Weak<Node>) {
             else {
                 break;
             };
-            match compact(&node, *id, policy).await {
+            match compact(&node, *id, dirt.until, policy).await {
                 Some(End::Whole | End::Partly) => {}
                 Some(End::Failed(_)) => _ = failed.insert(*id, dirt.dirty_bytes),
                 Some(End::Interrupted(_)) | None => break,
@@ -67,28 +78,51 @@ pub(super) async fn keep_compact(node: Weak<Node>) {
     }
 }
 
-async fn dirt(node: &Arc<Node>) -> Vec<(TopicPartition, Dirt)> {
-    let mut all = Vec::new();
+/// How much there is for a pass, of each partition where there is something.
+async fn assess(node: &Arc<Node>) -> Vec<(TopicPartition, Dirt)> {
+    let mut surveys = Vec::new();
     for shard in 0..node.shards().count() {
-        let (reply, dirt) = Reply::channel();
-        let asked = node.shards().submit(shard, Command::Dirt(reply));
+        let (reply, survey) = Reply::channel();
+        let asked = node.shards().submit(shard, Command::Survey(reply));
         if asked.is_ok() {
-            all.extend(dirt.await.unwrap_or_default());
+            surveys.extend(survey.await.unwrap_or_default());
         }
     }
-    all
+    let now = (node.options().clock)().wall;
+    // Ages may have to be read from the disk, which neither an owner nor this task may wait for.
+    let dirt = move |(id, survey): (TopicPartition, Survey)| Some((id, dirt_of(id, &survey, now)?));
+    let assess = move || surveys.into_iter().filter_map(dirt).collect();
+    tokio::task::spawn_blocking(assess).await.expect("a panic ends the process")
 }
 
-/// Passes over a log until it is clean. `None` when there was nothing to do.
-async fn compact(node: &Arc<Node>, id: TopicPartition, policy: CompactionPolicy) -> Option<End> {
+fn dirt_of(partition: TopicPartition, survey: &Survey, now: Millis) -> Option<Dirt> {
+    match survey.assess(now) {
+        Ok(dirt) => dirt,
+        // Retention has removed a segment meanwhile.
+        Err(ReadError::Stale) => None,
+        Err(error) => {
+            tracing::warn!(%partition, %error, "the log can not be compacted");
+            None
+        }
+    }
+}
+
+/// Passes over a log until it is clean up to `until`. `None` when there was nothing to do.
+async fn compact(
+    node: &Arc<Node>,
+    id: TopicPartition,
+    until: Offset,
+    policy: CompactionPolicy,
+) -> Option<End> {
     let shard = shard_of(id, node.shards().count());
     loop {
-        let seed = uuid::Uuid::new_v4().as_u128();
-        let options = Box::new(CompactionOptions { memory_bytes: policy.memory_bytes, seed });
+        let (memory_bytes, seed) = (policy.memory_bytes, uuid::Uuid::new_v4().as_u128());
+        let options = Box::new(CompactionOptions { memory_bytes, seed, until });
         let (reply, pass) = Reply::channel();
-        node.shards().submit(shard, Command::Compact(id, options, reply)).ok()?;
+        submit(node, shard, Command::Compact(id, options, reply)).await;
         let pass = pass.await.ok().flatten()?;
         let begun_ms = (node.options().clock)().monotonic_ms;
+        note(node, id, None);
         let (pass, end) = take_steps(node, shard, id, pass, policy).await;
         let report = *pass.report();
         let abandon = move || pass.abandon();
@@ -96,6 +130,8 @@ async fn compact(node: &Arc<Node>, id: TopicPartition, policy: CompactionPolicy)
         let took_ms = (node.options().clock)().monotonic_ms - begun_ms;
         tell(node, id, &report, &end, took_ms);
         give_back(node, shard, id, &end).await;
+        let at = (node.options().clock)().wall;
+        note(node, id, Some(PassRecord { at, took_ms, end: (&end).into(), report }));
         if !matches!(end, End::Partly) {
             return Some(end);
         }
@@ -187,6 +223,17 @@ fn failed_sync(error: &StorageError) -> Option<Box<StorageError>> {
     is_final.then(|| Box::new(StorageError::new(Operation::Sync, &error.path, source)))
 }
 
+/// Tells who looks at the partition that a pass over it begins, or has ended.
+fn note(node: &Node, id: TopicPartition, ended: Option<PassRecord>) {
+    let Some(handle) = node.directory().partition(id) else { return };
+    let is_running = ended.is_none();
+    let last = match ended {
+        Some(record) => Some(Arc::new(record)),
+        None => handle.passes().and_then(|passes| passes.last.clone()),
+    };
+    handle.note_passes(Passes { is_running, last });
+}
+
 /// Hands over a command that may not be refused, on a thread that may wait.
 async fn submit(node: &Arc<Node>, shard: usize, command: Command) {
     let node = Arc::clone(node);
@@ -201,6 +248,7 @@ fn tell(node: &Node, id: TopicPartition, report: &CompactionReport, end: &End, t
     metrics.written_bytes.add(report.written_bytes);
     metrics.removed_bytes.add(report.removed_bytes);
     metrics.removed_records.add(report.removed_records);
+    metrics.busy_ms.add(took_ms);
     let view = node.view();
     let topic = view.image().topic_by_id(id.topic).map_or("?", |topic| &*topic.name);
     let partition = id.partition;

@@ -24,6 +24,7 @@ mod pass;
 mod reader;
 mod rewrite;
 mod state;
+mod survey;
 mod transactions;
 
 use std::sync::Arc;
@@ -33,6 +34,8 @@ pub use pass::{Compacted, Compaction, CompactionOptions, CompactionReport, Compa
 pub(super) use state::KIND;
 pub use state::{CompactionState, SegmentPlace};
 pub(super) use state::{FILE_NAME, is_cleaned, lower, resume};
+pub(super) use survey::Outlook;
+pub use survey::Survey;
 
 use super::read::ReadError;
 use super::segment::Segment;
@@ -62,6 +65,8 @@ pub struct Dirt {
     pub dirty_bytes: u64,
     /// Bytes of those before.
     pub clean_bytes: u64,
+    /// Where what a pass could look at ends.
+    pub until: Offset,
     /// Whether a pass is due.
     pub is_due: bool,
 }
@@ -189,57 +194,43 @@ impl Log {
         self.compaction.clean_to
     }
 
-    /// How much of the log a pass could look at now; `None` when the log is not compacted or there
-    /// is nothing. Records at or above `stable` are not looked at.
-    ///
-    /// # Errors
-    /// When the age of a segment can not be read.
-    pub fn dirt(&self, now: Millis, stable: Offset) -> Result<Option<Dirt>, ReadError> {
-        let Some(config) = self.config.compaction else { return Ok(None) };
-        let sealed = self.sealed_below(stable);
-        let first = self.first_dirty(sealed);
-        if first == sealed || self.refuse_if_unusable().is_err() {
-            return Ok(None);
-        }
-        let dirt = self.dirt_up_to(first, sealed);
-        let is_bounded = config.max_lag_ms < i64::MAX;
-        // Ages may have to be read; without enough to do, none of them matters.
-        if dirt.ppm() < config.min_dirty_ppm && !is_bounded {
-            return Ok(Some(dirt));
-        }
-        let until = self.old_enough(first, sealed, now)?;
-        if until == first {
-            return Ok(None);
-        }
-        let dirt = self.dirt_up_to(first, until);
-        let is_late = is_bounded && self.is_overdue(first, now)?;
-        Ok(Some(Dirt { is_due: is_late || dirt.ppm() >= config.min_dirty_ppm, ..dirt }))
+    /// What of the log a pass could look at; `None` when the log is not compacted or takes no
+    /// changes. Nothing at or above `stable` is looked at.
+    #[must_use]
+    pub fn survey(&self, stable: Offset) -> Option<Survey> {
+        let outlook = self.outlook().filter(|_| self.is_usable())?;
+        Some(Survey::of(outlook, &self.segments, stable))
     }
 
-    /// Begins a pass. `None` when there is nothing to look at, or another job still writes files of
-    /// the segments. One pass at a time; the caller sees to that.
-    ///
-    /// # Errors
-    /// When the age of a segment can not be read.
+    /// What readers have to know to survey the log; `None` when it is not compacted.
+    pub(super) fn outlook(&self) -> Option<Outlook> {
+        let config = self.config.compaction?;
+        let (synced, unflushed) = (self.synced.segment, self.pending.first_unflushed());
+        let quiet_to = unflushed.map_or(synced, |unflushed| synced.min(unflushed));
+        Some(Outlook { config, clean_to: self.compaction.clean_to, quiet_to })
+    }
+
+    /// Begins a pass over what lies below `options.until`. `None` when there is nothing, or another
+    /// job still writes files of the segments. One pass at a time; the caller sees to that, and to
+    /// the ages of the records, as [`Survey::assess`] tells them.
     pub fn begin_compaction(
         &mut self,
         now: Millis,
         stable: Offset,
         committed: Offset,
         options: CompactionOptions,
-    ) -> Result<Option<Compaction>, ReadError> {
-        let Some(config) = self.config.compaction else { return Ok(None) };
-        let sealed = self.sealed_below(stable);
-        let first = self.first_dirty(sealed);
-        if first == sealed || self.refuse_if_unusable().is_err() {
-            return Ok(None);
-        }
-        let until = self.old_enough(first, sealed, now)?;
-        if until == first || !self.is_unannounced() {
-            return Ok(None);
+    ) -> Option<Compaction> {
+        let config = self.config.compaction?;
+        let dirty = self.survey(stable.min(options.until))?.range();
+        if dirty.is_empty() || !self.is_unannounced() {
+            return None;
         }
         let committed = self.position_of(committed);
-        Ok(Some(Compaction::new(self, config, now, first..until, committed, options)))
+        Some(Compaction::new(self, config, now, dirty, committed, options))
+    }
+
+    fn is_usable(&self) -> bool {
+        self.refuse_if_unusable().is_ok()
     }
 
     /// Begins the exchange that a pass asks for. Not while another is under way.
@@ -249,7 +240,7 @@ impl Log {
     /// no changes.
     pub fn begin_exchange(&mut self, exchange: Exchange) -> Result<ExchangeJob, Exchange> {
         assert!(!self.compaction.exchanging, "exchanges follow one another");
-        if self.refuse_if_unusable().is_err() {
+        if !self.is_usable() {
             return Err(exchange);
         }
         let Progress { gaps_below, clean_to, .. } = self.compaction;
@@ -347,52 +338,6 @@ impl Log {
         let there = self.segments[first..self.segments.len() - 1].iter();
         let same = there.zip(&compacted.replaced).filter(|(a, b)| Arc::ptr_eq(a, b)).count();
         (same == compacted.replaced.len()).then_some(first)
-    }
-
-    /// How many segments, from the first one on, are sealed and durable, hold nothing at or above
-    /// an offset, and are left alone by every other job.
-    fn sealed_below(&self, stable: Offset) -> usize {
-        let unflushed = self.pending.first_unflushed();
-        let bound = stable.min(self.synced.segment).min(unflushed.unwrap_or(stable));
-        let next = self.segments.iter().skip(1).map(|next| next.base());
-        next.take_while(|next| *next <= bound).count()
-    }
-
-    /// Number of the first segment, among the first `sealed`, that holds something dirty.
-    fn first_dirty(&self, sealed: usize) -> usize {
-        let next = self.segments.iter().skip(1).take(sealed).map(|next| next.base());
-        next.take_while(|next| *next <= self.compaction.clean_to).count()
-    }
-
-    /// Number of the first segment from `first` on that holds a record younger than the minimal
-    /// lag, or `sealed`.
-    fn old_enough(&self, first: usize, sealed: usize, now: Millis) -> Result<usize, ReadError> {
-        let lag_ms = self.config.compaction.map_or(0, |config| config.min_lag_ms);
-        if lag_ms == 0 {
-            return Ok(sealed);
-        }
-        for i in first..sealed {
-            if self.segments[i].newest()?.0 > now.0.saturating_sub(lag_ms) {
-                return Ok(i);
-            }
-        }
-        Ok(sealed)
-    }
-
-    /// Whether a segment holds a record that has been dirty for longer than it may.
-    fn is_overdue(&self, first: usize, now: Millis) -> Result<bool, ReadError> {
-        let lag_ms = self.config.compaction.map_or(i64::MAX, |config| config.max_lag_ms);
-        let segment = &self.segments[first];
-        let oldest = segment.first_timestamp(segment.sealed_len().unwrap_or(0))?;
-        Ok(oldest.is_some_and(|oldest| now.0.saturating_sub(oldest.0) > lag_ms))
-    }
-
-    fn dirt_up_to(&self, first: usize, until: usize) -> Dirt {
-        let sizes = |segments: &[Arc<Segment>]| -> u64 {
-            segments.iter().filter_map(|segment| segment.sealed_len()).sum()
-        };
-        let dirty_bytes = sizes(&self.segments[first..until]);
-        Dirt { dirty_bytes, clean_bytes: sizes(&self.segments[..first]), is_due: false }
     }
 
     /// Seals the last segment when it holds a record that a pass should have seen by now.

@@ -55,6 +55,7 @@ pub use append::{AppendError, Appended};
 pub use compaction::{
     Compacted, Compaction, CompactionConfig, CompactionError, CompactionOptions, CompactionReport,
     CompactionState, CompactionStep, Dirt, Exchange, ExchangeDone, ExchangeJob, SegmentPlace,
+    Survey,
 };
 pub use open::{FileKind, Known, KnownFrontier, OpenError, OpenMode, Recovery, Torn, segment_name};
 pub use read::{Damage, FileRange, LogView, Position, ReadError, ReadRange};
@@ -350,6 +351,7 @@ impl Log {
             end: self.end,
             damage: self.damage.clone(),
             epochs: self.epochs.clone(),
+            outlook: self.outlook(),
         }
     }
 

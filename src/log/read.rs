@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::compaction::{Outlook, Survey};
 use super::epochs::LeaderEpochs;
 use super::index::NEVER;
 use super::segment::Segment;
@@ -136,6 +137,7 @@ pub struct LogView {
     pub(super) end: Position,
     pub(super) damage: Option<Arc<Damage>>,
     pub(super) epochs: LeaderEpochs,
+    pub(super) outlook: Option<Outlook>,
 }
 
 impl LogView {
@@ -161,6 +163,12 @@ impl LogView {
     #[must_use]
     pub fn segment_count(&self) -> usize {
         self.segments.len()
+    }
+
+    /// What a pass of compaction could look at below `stable`; `None` when there are none.
+    #[must_use]
+    pub fn survey(&self, stable: Offset) -> Option<Survey> {
+        self.outlook.map(|outlook| Survey::of(outlook, &self.segments, stable))
     }
 
     /// Whether reading from this offset on needs nothing checked first, because this process wrote

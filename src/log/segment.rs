@@ -472,13 +472,20 @@ impl Segment {
         }
     }
 
+    /// Newest time stamp of a sealed segment, if it is in memory.
+    pub(super) fn newest_if_known(&self) -> Option<Millis> {
+        let len = self.sealed_len()?;
+        // The index of an inherited segment may end before its last batches.
+        let complete = |index: &&Arc<Index>| index.last_boundary().at == len;
+        let index = self.index_if_loaded().filter(complete)?;
+        Some(index.last_boundary().newest)
+    }
+
     /// Newest time stamp of a sealed segment, without keeping its index in memory.
     pub(super) fn newest(&self) -> Result<Millis, StorageError> {
         let len = self.sealed_len().expect("asked of sealed segments only");
-        // The index of an inherited segment may end before its last batches.
-        let complete = |index: &&Arc<Index>| index.last_boundary().at == len;
-        if let Some(index) = self.index_if_loaded().filter(complete) {
-            return Ok(index.last_boundary().newest);
+        if let Some(newest) = self.newest_if_known() {
+            return Ok(newest);
         }
         let index = sidecar::load(self.disk.as_ref(), &self.path, self.base, len).index;
         if index.last_boundary().at == len {

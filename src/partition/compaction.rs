@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{Job, Partition, Reply};
-use crate::log::{Compaction, CompactionOptions, Dirt, Exchange, ExchangeDone};
+use crate::log::{Compaction, CompactionOptions, CompactionReport, Exchange, ExchangeDone, Survey};
 use crate::storage::StorageError;
 use crate::time::Now;
+use crate::types::Millis;
 
 /// What becomes of an exchange.
 #[derive(Debug)]
@@ -19,6 +20,39 @@ pub enum Exchanged {
     Refused(Exchange),
     /// The disk failed, and the partition with it.
     Failed,
+}
+
+/// How a pass ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PassEnd {
+    /// It did what it could.
+    Done,
+    /// Something else was more important.
+    PutOff(&'static str),
+    /// It could not go on.
+    Failed(Arc<str>),
+}
+
+/// What a pass did.
+#[derive(Clone, Debug)]
+pub struct PassRecord {
+    /// When it ended.
+    pub at: Millis,
+    /// How long it took.
+    pub took_ms: u64,
+    /// How it ended.
+    pub end: PassEnd,
+    /// What it read, wrote and removed.
+    pub report: CompactionReport,
+}
+
+/// What is known of the passes over a partition since the process began.
+#[derive(Clone, Debug, Default)]
+pub struct Passes {
+    /// Whether one is under way.
+    pub is_running: bool,
+    /// The last one that ended.
+    pub last: Option<Arc<PassRecord>>,
 }
 
 /// Where a pass is handed out to; `None` when there is nothing to compact now.
@@ -46,19 +80,14 @@ impl Compacting {
 }
 
 impl Partition {
-    /// How much of the log a pass of compaction could look at; `None` when there is nothing, or a
-    /// pass is out.
+    /// What of the log a pass of compaction could look at; `None` when there is nothing, or a pass
+    /// is out.
     #[must_use]
-    pub fn dirt(&self, now: Now) -> Option<Dirt> {
+    pub fn survey(&self) -> Option<Survey> {
         if self.compacting.is_under_way() || self.closing || self.offline.is_some() {
             return None;
         }
-        let dirt = self.log.dirt(now.wall, self.high_watermark);
-        dirt.unwrap_or_else(|error| {
-            let partition = self.handle.id();
-            tracing::warn!(%partition, %error, "the log can not be compacted");
-            None
-        })
+        self.log.survey(self.high_watermark).filter(|survey| !survey.is_clean())
     }
 
     /// Hands out a pass over the log.
@@ -68,24 +97,15 @@ impl Partition {
         options: CompactionOptions,
         reply: CompactionReply,
     ) {
-        if self.dirt(now).is_none() {
+        if self.survey().is_none() {
             reply.send(None);
             return;
         }
         // As in the view: no transaction is open.
         let (stable, committed) = (self.high_watermark, self.high_watermark);
-        match self.log.begin_compaction(now.wall, stable, committed, options) {
-            Ok(Some(pass)) => {
-                self.compacting.cancel = Some(pass.cancellation());
-                reply.send(Some(Box::new(pass)));
-            }
-            Ok(None) => reply.send(None),
-            Err(error) => {
-                let partition = self.handle.id();
-                tracing::warn!(%partition, %error, "the log can not be compacted");
-                reply.send(None);
-            }
-        }
+        let pass = self.log.begin_compaction(now.wall, stable, committed, options);
+        self.compacting.cancel = pass.as_ref().map(Compaction::cancellation);
+        reply.send(pass.map(Box::new));
     }
 
     /// Lets a pass exchange segments. Done by [`Partition::settle`], as soon as nothing waits that

@@ -15,7 +15,7 @@ mod view;
 use std::sync::Arc;
 
 pub use append::{Append, AppendRefusal, AppendReply, Appended};
-pub use compaction::{CompactionReply, Exchanged};
+pub use compaction::{CompactionReply, Exchanged, PassEnd, PassRecord, Passes};
 pub use job::{Job, JobDone};
 pub use outbox::Pending;
 pub use reply::{Answer, Reply};
@@ -151,6 +151,8 @@ impl Partition {
                 assert!(self.upkeeping, "upkeep that ends was started here");
                 self.upkeeping = false;
                 self.log.finish_upkeep(done);
+                // Compaction may look at more segments now, and readers are told how many.
+                self.changed |= self.log.config().compaction.is_some();
             }
             JobDone::Exchange(done) => self.finish_exchange(done),
         }
@@ -245,6 +247,7 @@ impl Partition {
 
     /// Changes the log's configuration.
     pub fn configure(&mut self, config: LogConfig) {
+        self.changed |= self.log.config().compaction != config.compaction;
         self.log.configure(config);
     }
 

@@ -5,9 +5,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use event_listener::{Event, EventListener};
 
+use super::compaction::Passes;
 use crate::log::{Damage, LogView, Position, ReadError, ReadRange};
 use crate::types::{LeaderEpoch, Offset, TopicPartition};
 
@@ -84,6 +85,8 @@ pub struct PartitionHandle {
     shard: usize,
     view: ArcSwap<PartitionView>,
     changed: Event,
+    /// Told by whoever runs the passes of compaction.
+    passes: ArcSwapOption<Passes>,
 }
 
 impl PartitionHandle {
@@ -91,7 +94,8 @@ impl PartitionHandle {
     #[must_use]
     pub fn new(id: TopicPartition, shard: usize, view: PartitionView) -> Arc<PartitionHandle> {
         let view = ArcSwap::from_pointee(view);
-        Arc::new(PartitionHandle { id, shard, view, changed: Event::new() })
+        let passes = ArcSwapOption::empty();
+        Arc::new(PartitionHandle { id, shard, view, changed: Event::new(), passes })
     }
 
     /// Which partition it is.
@@ -117,6 +121,17 @@ impl PartitionHandle {
     #[must_use]
     pub fn listen(&self) -> EventListener {
         self.changed.listen()
+    }
+
+    /// What is known of passes of compaction over it; `None` when there was none.
+    #[must_use]
+    pub fn passes(&self) -> Option<Arc<Passes>> {
+        self.passes.load_full()
+    }
+
+    /// Takes what is known of passes of compaction from now on, from whoever runs them.
+    pub fn note_passes(&self, passes: Passes) {
+        self.passes.store(Some(Arc::new(passes)));
     }
 
     pub(super) fn publish(&self, view: PartitionView) {

@@ -3,7 +3,7 @@
 use super::groups::GroupCommand;
 use crate::log::frontier::Claim;
 use crate::log::producers::KnownProducer;
-use crate::log::{CompactionOptions, Dirt, Exchange, Log, LogConfig};
+use crate::log::{CompactionOptions, Exchange, Log, LogConfig, Survey};
 use crate::partition::{Append, CompactionReply, DeleteReply, Exchanged};
 use crate::partition::{Job, JobDone, Partition, Reply};
 use crate::storage::StorageError;
@@ -30,8 +30,8 @@ pub enum Command {
     Configure(TopicPartition, Box<LogConfig>),
     /// Enforce retention everywhere; the answer is the jobs that became due.
     Maintain(Reply<Vec<(TopicPartition, Job)>>),
-    /// Which partitions a pass of compaction could look at.
-    Dirt(Reply<Vec<(TopicPartition, Dirt)>>),
+    /// What a pass of compaction could look at, of each partition.
+    Survey(Reply<Vec<(TopicPartition, Survey)>>),
     /// Hand out a pass of compaction.
     Compact(TopicPartition, Box<CompactionOptions>, CompactionReply),
     /// Carry out an exchange of segments for a pass that is out.

@@ -20,7 +20,7 @@ pub use groups::{GroupCommand, Waiter};
 use self::groups::Host;
 use crate::limits;
 use crate::log::frontier::Claim;
-use crate::log::{Dirt, Log};
+use crate::log::{Log, Survey};
 use crate::partition::{AppendRefusal, Job, JobDone, Partition, PartitionHandle, Reply};
 use crate::time::Now;
 use crate::types::TopicPartition;
@@ -136,7 +136,7 @@ impl Shard {
                 self.partitions.get_mut(&id)?.configure(*config);
                 Some(id)
             }
-            command @ (Command::Dirt(..)
+            command @ (Command::Survey(..)
             | Command::Compact(..)
             | Command::Exchange(..)
             | Command::EndCompaction(..)) => self.compact(now, command),
@@ -196,8 +196,8 @@ impl Shard {
     /// Applies a command that has to do with compaction.
     fn compact(&mut self, now: Now, command: Command) -> Option<TopicPartition> {
         match command {
-            Command::Dirt(reply) => {
-                reply.send(self.dirt(now));
+            Command::Survey(reply) => {
+                reply.send(self.survey());
                 None
             }
             Command::Compact(id, options, reply) => {
@@ -225,11 +225,11 @@ impl Shard {
         partition.expect("a partition stays while a pass over it is out")
     }
 
-    fn dirt(&self, now: Now) -> Vec<(TopicPartition, Dirt)> {
-        let dirt = |(id, partition): (&TopicPartition, &Partition)| {
-            partition.dirt(now).map(|dirt| (*id, dirt))
+    fn survey(&self) -> Vec<(TopicPartition, Survey)> {
+        let survey = |(id, partition): (&TopicPartition, &Partition)| {
+            partition.survey().map(|survey| (*id, survey))
         };
-        self.partitions.iter().filter_map(dirt).collect()
+        self.partitions.iter().filter_map(survey).collect()
     }
 
     fn finish(&mut self, id: TopicPartition, done: JobDone) {

@@ -294,7 +294,30 @@ fn commands_about_topics_print_what_is_documented() {
     assert!(segments.len() > 3, "{segments:?}");
     fs::remove_file(&segments[1]).expect("removed");
     session.run("topic describe", "a", 0);
+    describe_compacted(&mut session, directory.path());
     session.printed.assert_documented(TOPIC_COMMANDS, &[]);
+}
+
+/// A compacted topic before the first pass over it, and after, which only a broker tells.
+fn describe_compacted(session: &mut Session, directory: &Path) {
+    let config = directory.join("rivvend.yaml");
+    let text = "compaction: {check_interval: 100ms, bytes_per_second: unlimited}\n";
+    fs::write(&config, text).expect("written");
+    let setup = Setup { config: Some(config), ..Setup::new(directory.join("more")) };
+    let embedded = Place::embedded(&setup.data);
+    embedded.done("topic create c -p 1 -c cleanup.policy=compact -c segment.bytes=16KiB", "");
+    for _ in 0..5 {
+        let records: String = (0..300).map(|n| format!("key-{}\t{n:>60}\n", n % 5)).collect();
+        embedded.done("produce c -f %k\\t%v\\n", &records);
+    }
+    session.place = embedded;
+    session.run("topic describe", "c", 0);
+    let broker = setup.start();
+    session.place = Place::wire(&broker);
+    wait_until("the pass is told", || {
+        session.place.run("topic describe c -o json", "").out.contains("removed_records")
+    });
+    session.run("topic describe", "c", 0);
 }
 
 #[test]

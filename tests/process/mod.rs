@@ -14,6 +14,7 @@ mod bench_report;
 mod broker;
 mod command;
 mod compaction;
+mod compaction_watched;
 mod configuration;
 mod contexts;
 mod corruption;

@@ -206,7 +206,8 @@ impl World {
     fn compact(&mut self) -> Result<(), Broken> {
         let Some(mut pass) = self.pass.take() else {
             let memory_bytes = [200, 1 << 16][self.random.below(2) as usize];
-            let options = Box::new(CompactionOptions { memory_bytes, seed: 7 });
+            let until = Offset(i64::MAX);
+            let options = Box::new(CompactionOptions { memory_bytes, seed: 7, until });
             let (reply, pass) = Reply::channel();
             self.step(vec![Command::Compact(id_of(0), options, reply)]);
             let compaction = pass.try_recv().ok().flatten();

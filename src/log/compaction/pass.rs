@@ -29,6 +29,8 @@ pub struct CompactionOptions {
     pub memory_bytes: usize,
     /// Secret and different for every pass, so that nobody can make keys collide.
     pub seed: u128,
+    /// Nothing at or above this offset is looked at.
+    pub until: Offset,
 }
 
 /// What a pass has done.

@@ -179,14 +179,19 @@ impl World {
         self.frontier.sync().map_err(over)
     }
 
+    /// Begins a pass over what is old enough.
+    fn begin(&mut self, memory_bytes: usize, seed: u128) -> Option<Compaction> {
+        let stable = self.log.settled_offset();
+        let dirt = self.log.survey(stable)?.assess(self.now).expect("readable")?;
+        let options = CompactionOptions { memory_bytes, seed, until: dirt.until };
+        self.log.begin_compaction(self.now, stable, stable, options)
+    }
+
     /// Compacts as long as there is something to do.
     fn compact(&mut self, memory_bytes: usize) -> Result<CompactionReport, Over> {
         let mut sum = CompactionReport::default();
         for seed in 0..1_000 {
-            let options = CompactionOptions { memory_bytes, seed };
-            let stable = self.log.settled_offset();
-            let begun = self.log.begin_compaction(self.now, stable, stable, options);
-            let Some(mut pass) = begun.map_err(over)? else { return Ok(sum) };
+            let Some(mut pass) = self.begin(memory_bytes, seed) else { return Ok(sum) };
             let is_whole = loop {
                 match pass.step(300) {
                     Ok(CompactionStep::More(_)) => {}
@@ -478,10 +483,7 @@ fn damage_ends_a_pass() {
     let disk = world.disk.snapshot();
     world.reopen(&disk).expect("opens");
     disk.flip_bit(&first, 150, 3).expect("there");
-    let options = CompactionOptions { memory_bytes: 1 << 20, seed: 1 };
-    let stable = world.log.settled_offset();
-    let begun = world.log.begin_compaction(world.now, stable, stable, options).expect("readable");
-    let mut pass = begun.expect("something to do");
+    let mut pass = world.begin(1 << 20, 1).expect("something to do");
     let error = loop {
         match pass.step(1 << 20) {
             Err(error) => break error,
@@ -505,9 +507,12 @@ fn lags_bound_what_a_pass_looks_at() {
     };
     let stable = world.log.settled_offset();
     let now = Millis(1_000_000 + 100);
-    let dirt = |world: &World| world.log.dirt(now, stable).expect("readable");
+    let survey = |world: &World| world.log.survey(stable).expect("usable");
+    let dirt = |world: &World| survey(world).assess(now).expect("readable");
     world.log.configure(with(1_000, i64::MAX, 0));
     assert_eq!(dirt(&world), None, "all of it is younger");
+    assert_eq!(survey(&world).glance(now).dirty_bytes, 0, "which is known without a disk");
+    assert!(survey(&world).whole().dirty_bytes > 0);
     world.log.configure(with(60, i64::MAX, 0));
     let some = dirt(&world).expect("the older half");
     world.log.configure(with(0, i64::MAX, 0));
@@ -605,10 +610,7 @@ fn aborted_records_go_and_markers_stay_while_they_are_needed() {
 #[test]
 fn an_exchange_is_refused_when_retention_was_quicker() {
     let mut world = filled(60);
-    let options = CompactionOptions { memory_bytes: 1 << 20, seed: 1 };
-    let stable = world.log.settled_offset();
-    let begun = world.log.begin_compaction(world.now, stable, stable, options).expect("readable");
-    let mut pass = begun.expect("something to do");
+    let mut pass = world.begin(1 << 20, 1).expect("something to do");
     let exchange = loop {
         match pass.step(1 << 20).expect("sound disk") {
             CompactionStep::Exchange(exchange) => break exchange,

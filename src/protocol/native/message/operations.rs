@@ -485,6 +485,59 @@ messages! {
         /// Why the partition is offline or damaged.
         #[prost(message, optional, tag = "12")]
         pub error: Option<Error>,
+        /// How far it is compacted; unset: its topic is not.
+        #[prost(message, optional, tag = "13")]
+        pub compaction: Option<Compaction>,
+    }
+
+    /// How far a partition is compacted.
+    pub struct Compaction {
+        /// Clean, waiting, due, running or failed.
+        #[prost(string, tag = "1")]
+        pub state: String,
+        /// Why there is no pass now; empty: nothing keeps it.
+        #[prost(string, tag = "2")]
+        pub held_back: String,
+        /// Bytes of whole segments that a pass could look at.
+        #[prost(uint64, tag = "3")]
+        pub dirty_bytes: u64,
+        /// Bytes of those before.
+        #[prost(uint64, tag = "4")]
+        pub clean_bytes: u64,
+        /// Below this offset every key has one record.
+        #[prost(int64, tag = "5")]
+        pub clean_to: i64,
+        /// The last pass; unset: none has ended since the broker started.
+        #[prost(message, optional, tag = "6")]
+        pub last: Option<CompactionPass>,
+    }
+
+    /// What a pass of compaction did.
+    pub struct CompactionPass {
+        /// When it ended, in milliseconds since 1970.
+        #[prost(int64, tag = "1")]
+        pub ended_ms: i64,
+        /// Milliseconds that it took.
+        #[prost(uint64, tag = "2")]
+        pub took_ms: u64,
+        /// Done, put off or failed.
+        #[prost(string, tag = "3")]
+        pub outcome: String,
+        /// Why it was not done; empty: it was.
+        #[prost(string, tag = "4")]
+        pub reason: String,
+        /// Records that are gone.
+        #[prost(uint64, tag = "5")]
+        pub removed_records: u64,
+        /// Bytes that the partition is smaller by.
+        #[prost(uint64, tag = "6")]
+        pub removed_bytes: u64,
+        /// Bytes that were read.
+        #[prost(uint64, tag = "7")]
+        pub read_bytes: u64,
+        /// Bytes that were written.
+        #[prost(uint64, tag = "8")]
+        pub written_bytes: u64,
     }
 
     /// One setting and where its value came from.
