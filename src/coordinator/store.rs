@@ -70,6 +70,12 @@ impl Store {
         self.groups.iter()
     }
 
+    /// How many offsets there are.
+    #[must_use]
+    pub fn offset_count(&self) -> usize {
+        self.groups.values().map(StoredGroup::offset_count).sum()
+    }
+
     /// A number that two stores share when they are the same.
     #[must_use]
     pub fn digest(&self) -> u64 {

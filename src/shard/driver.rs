@@ -143,7 +143,8 @@ impl Shards {
                 self.submit_waiting(shard, Command::Finished(id, done));
             }
             Work::Load(handle) => {
-                let loaded = GroupCommand::Loaded(handle.id(), groups::load(&handle));
+                let store = groups::load_and_tell(&handle, &self.clock);
+                let loaded = GroupCommand::Loaded(handle.id(), store);
                 self.submit_waiting(handle.shard(), Command::Groups(Box::new(loaded)));
             }
             Work::Drain(shard) => self.run(shard),

@@ -17,6 +17,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::Outbox as ShardOutbox;
+use super::driver::Clock;
 use crate::coordinator::{
     Coordinator, GroupConfig, GroupError, JoinRefused, Outbox, Record, Reply as GroupReply,
     Request, Store,
@@ -235,12 +236,26 @@ impl Host {
     }
 }
 
-/// Reads the log of a coordinator from its start.
-pub(super) fn load(handle: &PartitionHandle) -> Result<Store, Arc<str>> {
+/// Reads the log of a coordinator from its start, and says how long that took.
+pub(super) fn load_and_tell(handle: &PartitionHandle, clock: &Clock) -> Result<Store, Arc<str>> {
+    let begun_ms = clock().monotonic_ms;
+    let (store, records) = load(handle)?;
+    let took_ms = clock().monotonic_ms - begun_ms;
+    let (groups, offsets) = (store.groups().count(), store.offset_count());
+    let partition = handle.id();
+    if records > 0 {
+        tracing::info!(%partition, records, groups, offsets, took_ms, "groups are loaded");
+    }
+    Ok(store)
+}
+
+/// What the log of a coordinator adds up to, and of how many records.
+fn load(handle: &PartitionHandle) -> Result<(Store, u64), Arc<str>> {
     let why = |error: &dyn fmt::Display| Arc::from(error.to_string());
     let view = handle.view();
     let end = view.end(Reader::Uncommitted).offset;
     let (mut store, mut scratch, mut next) = (Store::default(), Scratch::default(), view.start());
+    let mut records = 0;
     let (mut view, mut stale) = (view, 0);
     while next < end {
         let read = view.read(next, Reader::Uncommitted, LOAD_BYTES);
@@ -261,9 +276,10 @@ pub(super) fn load(handle: &PartitionHandle) -> Result<Store, Arc<str>> {
         for batch in Batches::new(bytes.into()) {
             let batch = batch.map_err(|e| why(&e))?;
             replay(&mut store, &batch, &mut scratch).map_err(|e| why(&e))?;
+            records += u64::from(batch.header().records_count.unsigned_abs());
         }
     }
-    Ok(store)
+    Ok((store, records))
 }
 
 fn replay(

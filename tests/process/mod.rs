@@ -38,6 +38,7 @@ mod kill;
 mod lifecycle;
 mod load;
 mod mistakes;
+mod offsets_load;
 mod power;
 mod readme;
 mod records;
