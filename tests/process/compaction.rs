@@ -17,11 +17,37 @@ use super::load::{append, batch, create_topic, now};
 use super::rounds;
 
 const TOPIC: &str = "latest";
-const KEYS: u64 = 50;
-const BATCH_RECORDS: u64 = 100;
 const SEED: u64 = 0x5EED_0C07;
-/// Some segments: what is not compacted yet, and what the keys take.
-const SMALL_BYTES: u64 = 600_000;
+/// What is not compacted yet and what the keys take, in segments.
+const SMALL_SEGMENTS: u64 = 9;
+
+/// How much is sent, and how.
+#[derive(Clone, Debug)]
+struct Scale {
+    /// As many kills at least,
+    rounds: usize,
+    /// and as many updates.
+    updates: u64,
+    keys: u64,
+    batch_records: u64,
+    segment_bytes: u64,
+    /// Time from a start to the kill.
+    life_ms: std::ops::Range<u64>,
+}
+
+impl Scale {
+    /// A second or two; `RIVVEN_COMPACTION_ROUNDS` makes it longer, and so many updates as
+    /// `RIVVEN_COMPACTION_UPDATES` says make it larger: ten million are of a thousand keys.
+    fn chosen() -> Scale {
+        let updates = rounds("RIVVEN_COMPACTION_UPDATES", 0) as u64;
+        let rounds = rounds("RIVVEN_COMPACTION_ROUNDS", 8);
+        let (keys, batch_records, segment_bytes, life_ms) = match updates {
+            0..1_000_000 => (50, 100, 65_536, 150..450),
+            _ => (1_000, 1_000, 1 << 20, 300..4_000),
+        };
+        Scale { rounds, updates, keys, batch_records, segment_bytes, life_ms }
+    }
+}
 
 /// A broker that looks often and compacts as quickly as it can.
 fn setup(directory: &tempfile::TempDir) -> Setup {
@@ -31,18 +57,18 @@ fn setup(directory: &tempfile::TempDir) -> Setup {
     Setup { config: Some(config), ..Setup::new(directory.path().join("data")) }
 }
 
-async fn create(client: &Client, policy: &str) {
+async fn create(client: &Client, policy: &str, segment_bytes: u64) {
     let config = [
         ("cleanup.policy", policy.to_owned()),
-        ("segment.bytes", "65536".to_owned()),
+        ("segment.bytes", segment_bytes.to_string()),
         ("min.cleanable.dirty.ratio", "0.1".to_owned()),
     ];
     create_topic(client, TOPIC, 1, &config).await;
 }
 
 /// What was sent: values count upwards, so the newest of a key is its largest.
-#[derive(Default)]
 struct Sent {
+    scale: Scale,
     next: u64,
     /// Offset and number of the newest acknowledged record of each key.
     newest: BTreeMap<u64, (i64, u64)>,
@@ -61,8 +87,8 @@ impl Sent {
         let codec = Compression::ALL[random.below(5) as usize];
         let mut builder = BatchBuilder::new(codec);
         let mut keys = Vec::new();
-        for _ in 0..BATCH_RECORDS {
-            let key = random.below(KEYS);
+        for _ in 0..self.scale.batch_records {
+            let key = random.below(self.scale.keys);
             let value = format!("{:>60}", self.next);
             builder.push(&NewRecord {
                 timestamp: now(),
@@ -141,29 +167,40 @@ async fn the_newest_of_each_key_survives_kills_in_the_middle_of_compaction() {
     let directory = tempfile::tempdir().expect("a directory");
     let setup = setup(&directory);
     let mut broker = setup.start();
-    create(&broker.client().await, "compact").await;
-    let (mut sent, mut random) = (Sent::default(), Random::new(SEED));
-    for round in 0..rounds("RIVVEN_COMPACTION_ROUNDS", 8) {
+    let scale = Scale::chosen();
+    create(&broker.client().await, "compact", scale.segment_bytes).await;
+    let (newest, topics) = (BTreeMap::new(), setup.data.join("topics"));
+    let sent = Sent { scale: scale.clone(), next: 0, newest };
+    let (mut sent, mut random) = (sent, Random::new(SEED));
+    let (mut round, mut largest) = (0, 0);
+    while round < scale.rounds || sent.next < scale.updates {
         let running = tokio::spawn(sent.run(broker.client().await, SEED + round as u64));
         // The moment of what comes then is what is varied, so this waits for nothing in particular.
-        tokio::time::sleep(Duration::from_millis(150 + random.below(300))).await;
+        let life_ms = scale.life_ms.start + random.below(scale.life_ms.end - scale.life_ms.start);
+        tokio::time::sleep(Duration::from_millis(life_ms)).await;
         broker.kill();
         sent = running.await.expect("the producer ends with the broker");
+        largest = log_bytes(&topics).max(largest);
         if round % 3 == 0 {
             assert_verified(&setup.data);
         }
         broker = setup.start();
         verify(&broker, &sent).await;
+        round += 1;
     }
     let client = broker.client().await;
     for _ in 0..100 {
         assert!(sent.send(&client, &mut random).await, "nobody ends this broker");
     }
     broker.wait_log("compacted");
-    let topics = setup.data.join("topics");
-    wait_until("the log is small again", || log_bytes(&topics) < SMALL_BYTES);
+    let small = SMALL_SEGMENTS * scale.segment_bytes;
+    wait_until("the log is small again", || log_bytes(&topics) < small);
     verify(&broker, &sent).await;
-    assert!(sent.next > 10_000, "{} records are not many", sent.next);
+    let (updates, keys, size) = (sent.next, sent.newest.len(), log_bytes(&topics));
+    eprintln!(
+        "{updates} updates of {keys} keys, {round} kills, {largest} bytes at most, {size} now"
+    );
+    assert!(updates > 10_000, "{updates} records are not many");
     broker.stop();
     assert_verified(&setup.data);
 }
@@ -174,7 +211,7 @@ async fn a_record_without_a_key_is_refused_on_a_compacted_topic() {
     let directory = tempfile::tempdir().expect("a directory");
     let broker = setup(&directory).start();
     let client = broker.client().await;
-    create(&client, "compact,delete").await;
+    create(&client, "compact,delete", 65_536).await;
     let mut builder = BatchBuilder::new(Compression::None);
     let record = NewRecord { timestamp: now(), key: Some(b"7"), value: Some(b"1"), headers: &[] };
     builder.push(&record);
