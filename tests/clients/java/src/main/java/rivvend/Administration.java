@@ -206,6 +206,16 @@ final class Administration {
             consumer.assign(List.of(partition));
             consumer.seek(partition, 480);
             same(480L, Kit.poll(consumer, 20).get(0).offset(), "first of the last page");
+            // A page from a time on begins with the first record that is not older.
+            consumer.seek(partition, 250);
+            long time = Kit.poll(consumer, 20).get(0).timestamp();
+            long from = offset(admin, partition, OffsetSpec.forTimestamp(time));
+            check(from <= 250, "offset of the time of record 250: " + from);
+            consumer.seek(partition, Math.max(from - 1, 0));
+            for (var record : Kit.poll(consumer, 20)) {
+                check(record.timestamp() < time == record.offset() < from,
+                    "record " + record.offset() + " is on the wrong side of the time of " + from);
+            }
         }
     }
 
