@@ -125,7 +125,7 @@ export class Journal {
   }
 
   // Kills the broker while records flow: before, between and after there is progress.
-  async crashOften(times = 3, records = 300) {
+  async crashOften(times = Number(process.env.RESTARTS ?? 3), records = 300) {
     for (const crash of range(0, times + 1)) {
       const enough = this.acknowledged.length + records
       await eventually('records are acknowledged', () => this.acknowledged.length > enough, 40)

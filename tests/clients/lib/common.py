@@ -161,7 +161,7 @@ class Journal:
                 raise AssertionError(f"{where}: out of order")
 
 
-def crash_often(journal, times=3, records=300):
+def crash_often(journal, times=int(os.environ.get("RESTARTS", 3)), records=300):
     """Kills the broker while records flow: before, between and after there is progress."""
     for crash in range(times + 1):
         enough = journal.total() + records
@@ -169,6 +169,7 @@ def crash_often(journal, times=3, records=300):
         if crash < times:
             broker("kill")
             broker("start")
+    print(f"{journal.total()} records were acknowledged through {times} kills", file=sys.stderr)
 
 
 def main(cases, member=None):

@@ -1,6 +1,8 @@
 package suite
 
 import (
+	"fmt"
+	"os"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -11,8 +13,8 @@ const (
 	betweenKills      = 500
 )
 
-// restart kills the broker three times under an idempotent producer and a reader: nothing that was
-// acknowledged is lost, nothing is doubled, and each partition keeps its order.
+// restart kills the broker again and again under an idempotent producer and a reader: nothing that
+// was acknowledged is lost, nothing is doubled, and each partition keeps its order.
 func restart(client Client) {
 	name := topic(client, "restart", restartPartitions, nil)
 	producer := client.Producer(ProducerSettings{})
@@ -26,7 +28,7 @@ func restart(client Client) {
 	defer close(ended)
 	go keepReading(client, name, &there, faults, ended)
 
-	for range 3 {
+	for range restarts {
 		awaitGrowth("acknowledgements", &acknowledged, betweenKills, faults)
 		control("kill")
 		control("start")
@@ -45,7 +47,11 @@ func restart(client Client) {
 	})
 	Same(count, there.Load(), "records read")
 	inOrder(drain(client, name, restartPartitions, int(count)), restartPartitions)
+	fmt.Fprintln(os.Stderr, count, "records were acknowledged through", restarts, "kills")
 }
+
+// restarts says how often the broker is killed.
+var restarts = Number("RESTARTS", 3)
 
 func awaitGrowth(what string, counter *atomic.Int64, by int64, faults chan string) {
 	before := counter.Load()

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -16,9 +17,8 @@ import (
 
 const (
 	// Cases wait for timers of the broker most of the time, so several run at once.
-	atOnce          = 6
-	patience        = 60 * time.Second
-	patienceRestart = 180 * time.Second
+	atOnce   = 6
+	patience = 60 * time.Second
 	// How long a wait for something that is due may take.
 	patienceWait = 40 * time.Second
 )
@@ -201,6 +201,22 @@ func control(verb string) {
 	Ok(exec.Command(os.Getenv("BROKER"), verb).Run())
 }
 
+// Number is what a variable of the environment says.
+func Number(variable string, otherwise int) int {
+	if text := os.Getenv(variable); text != "" {
+		return Must(strconv.Atoi(text))
+	}
+	return otherwise
+}
+
+// A Roamer is a client that can also let a group live through members that come and go.
+type Roamer interface {
+	// Chaos is the case group_chaos.
+	Chaos()
+	// ChaosPatience is how long it may take.
+	ChaosPatience() time.Duration
+}
+
 type namedCase struct {
 	name string
 	body func(Client)
@@ -226,14 +242,29 @@ func Main(client Client) {
 		}()
 	}
 	waiting.Wait()
-	if os.Getenv("BROKER") == "" {
-		fmt.Println("skipped restart: nothing here can kill this broker")
-	} else if !report(client, namedCase{"restart", restart}, patienceRestart) {
+	if !alone(client) {
 		failed.Store(true)
 	}
 	if failed.Load() {
 		os.Exit(1)
 	}
+}
+
+// alone runs the cases that nothing may run beside.
+func alone(client Client) bool {
+	passed := true
+	if roamer, can := client.(Roamer); can && os.Getenv("RIVVEN_BINARY") == "" {
+		fmt.Println("skipped group_chaos: there is no rivvend command that could tell the reasons")
+	} else if can {
+		chaos := namedCase{"group_chaos", func(Client) { roamer.Chaos() }}
+		passed = report(client, chaos, roamer.ChaosPatience())
+	}
+	if os.Getenv("BROKER") == "" {
+		fmt.Println("skipped restart: nothing here can kill this broker")
+		return passed
+	}
+	patience := 150*time.Second + time.Duration(restarts)*10*time.Second
+	return report(client, namedCase{"restart", restart}, patience) && passed
 }
 
 func report(client Client, one namedCase, patience time.Duration) bool {

@@ -16,12 +16,13 @@ import org.apache.kafka.clients.producer.Producer;
 import org.apache.kafka.clients.producer.ProducerRecord;
 
 /**
- * The broker is killed three times under a default producer and a reader: nothing that was
+ * The broker is killed again and again under a default producer and a reader: nothing that was
  * acknowledged is lost, nothing is doubled, and each partition keeps its order.
  */
 final class Restart {
     private static final int PARTITIONS = 2;
     private static final int BETWEEN_KILLS = 500;
+    static final int KILLS = Integer.parseInt(System.getenv().getOrDefault("RESTARTS", "3"));
 
     private final String topic;
     private final AtomicInteger sent = new AtomicInteger();
@@ -45,7 +46,7 @@ final class Restart {
         consumer.assign(Kit.partitions(topic, PARTITIONS));
         Thread sender = daemon(() -> send(producer));
         Thread reader = daemon(() -> read(consumer));
-        for (int kill = 0; kill < 3; kill++) {
+        for (int kill = 0; kill < KILLS; kill++) {
             int before = acknowledged.get();
             Kit.await("acknowledgements",
                 () -> acknowledged.get() - before > BETWEEN_KILLS || !wrong.isEmpty());
@@ -64,6 +65,7 @@ final class Restart {
         check(wrong.isEmpty(), wrong.size() + " faults, the first: " + wrong.peek());
         same(sent.get(), read.get(), "records read");
         same(sent.get(), Kit.drain(topic, PARTITIONS, sent.get()).size(), "records there");
+        System.err.println(sent + " records were acknowledged through " + KILLS + " kills");
     }
 
     private static Thread daemon(Runnable work) {

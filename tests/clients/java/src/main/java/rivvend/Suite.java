@@ -19,7 +19,8 @@ import java.util.concurrent.TimeoutException;
 public final class Suite {
     private static final int AT_ONCE = 4;
     private static final Duration PATIENCE = Duration.ofSeconds(60);
-    private static final Duration PATIENCE_RESTART = Duration.ofSeconds(180);
+    private static final Duration PATIENCE_RESTART =
+        Duration.ofSeconds(150 + 10 * Restart.KILLS);
 
     /** A case says by an exception that it failed. */
     interface Case {
