@@ -4,6 +4,7 @@ package main
 import (
 	"context"
 	"errors"
+	"os"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -17,7 +18,13 @@ import (
 
 var forever = context.Background()
 
-func main() { suite.Main(franz{}) }
+func main() {
+	if len(os.Args) == 4 && os.Args[1] == "roam" {
+		roam(os.Args[2], os.Args[3])
+		return
+	}
+	suite.Main(franz{})
+}
 
 type franz struct{}
 

@@ -1,0 +1,109 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"context"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"rivvend.tests/suite"
+)
+
+const (
+	session   = 6 * time.Second
+	rebalance = 15 * time.Second
+	// Records of one poll: few, so that there are many commits.
+	pollRecords = 200
+)
+
+// roamer is a member of the case group_chaos in a process of its own. It tells on standard output
+// what it owns, what it has read and what it has committed, in this order, until somebody ends it.
+type roamer struct {
+	client *kgo.Client
+	topic  string
+	lock   sync.Mutex
+	owned  []int32
+	told   string
+}
+
+func roam(group, topic string) {
+	r := &roamer{topic: topic}
+	changes := func(change func([]int32)) func(
+		context.Context, *kgo.Client, map[string][]int32) {
+		return func(_ context.Context, _ *kgo.Client, partitions map[string][]int32) {
+			r.lock.Lock()
+			change(partitions[topic])
+			r.lock.Unlock()
+		}
+	}
+	lose := changes(func(gone []int32) {
+		r.owned = slices.DeleteFunc(r.owned, func(p int32) bool { return slices.Contains(gone, p) })
+	})
+	r.client = connect(kgo.ConsumerGroup(group), kgo.ConsumeTopics(topic),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.DisableAutoCommit(),
+		kgo.SessionTimeout(session), kgo.RebalanceTimeout(rebalance),
+		kgo.HeartbeatInterval(500*time.Millisecond), kgo.Balancers(kgo.CooperativeStickyBalancer()),
+		kgo.BlockRebalanceOnPoll(),
+		kgo.OnPartitionsAssigned(changes(func(new []int32) { r.owned = append(r.owned, new...) })),
+		kgo.OnPartitionsRevoked(lose), kgo.OnPartitionsLost(lose))
+	leave := make(chan os.Signal, 1)
+	signal.Notify(leave, syscall.SIGTERM)
+	for len(leave) == 0 {
+		r.step()
+	}
+	r.client.CloseAllowingRebalance()
+	fmt.Println("left")
+}
+
+// step reads a little and commits it. Nothing is taken away in between.
+func (r *roamer) step() {
+	limit, cancel := context.WithTimeout(forever, 200*time.Millisecond)
+	fetches := r.client.PollRecords(limit, pollRecords)
+	cancel()
+	r.tell()
+	said := &strings.Builder{}
+	fetches.EachPartition(func(read kgo.FetchTopicPartition) {
+		if count := len(read.Records); count > 0 {
+			first, last := read.Records[0].Offset, read.Records[count-1].Offset
+			fmt.Fprintln(said, "read", read.Partition, first, last)
+		}
+	})
+	if said.Len() > 0 {
+		// One write: whoever is killed has told all of it or nothing.
+		suite.Must(os.Stdout.WriteString(said.String()))
+		limit, cancel := context.WithTimeout(forever, rebalance)
+		if err := r.client.CommitUncommittedOffsets(limit); err != nil {
+			fmt.Println("refused", err)
+		} else {
+			fmt.Println("committed")
+		}
+		cancel()
+	}
+	r.client.AllowRebalance()
+}
+
+// tell says what it owns in which generation, if that is something new. Between the two looks at
+// the generation, what it owns is what that generation gave it or what it still had to give up.
+func (r *roamer) tell() {
+	id, generation := r.client.GroupMetadata()
+	r.lock.Lock()
+	owned := slices.Sorted(slices.Values(r.owned))
+	r.lock.Unlock()
+	if _, after := r.client.GroupMetadata(); after != generation || generation < 0 {
+		return
+	}
+	partitions := strings.ReplaceAll(strings.Trim(fmt.Sprint(owned), "[]"), " ", ",")
+	line := fmt.Sprintf("owns %d %s %s", generation, id, partitions)
+	if line != r.told {
+		r.told = line
+		fmt.Println(line)
+	}
+}
