@@ -43,13 +43,13 @@ pub fn text(error: &Error) -> Option<Text> {
     Some(Text::from(error.message.as_str()))
 }
 
-/// Finds a topic by the id or, in versions that have none, the name that a client gives.
+/// Finds a topic by what the version of a request has for it: the id or the name. What is not there
+/// has a code of its own in each case, and older clients do not know that of the ids.
 ///
 /// # Errors
 /// When there is none.
-pub fn find(id: TopicId, name: &str, context: &Context<'_>) -> Result<Found, Error> {
-    // Where there are ids there are no names, so that none is given by a client without either.
-    if id == TopicId::default() && !name.is_empty() {
+pub fn find(id: TopicId, name: &str, by_id: bool, context: &Context<'_>) -> Result<Found, Error> {
+    if !by_id {
         return context.find(name);
     }
     let topic = context.image.topic_by_id(id).ok_or_else(|| error::unknown_topic_id(id))?;

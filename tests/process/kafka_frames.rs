@@ -513,10 +513,27 @@ async fn row_29_ids_of_topics_that_are_gone() {
         let answer = only(wire.ask(FETCH_BY_ID, &by_id(id)));
         assert_eq!(answer.error_code, expected, "{id}");
     }
-    let unknown = fetch_of(at(0));
-    let topic = unknown.topics[0].clone().with_topic(TopicName(text("nowhere")));
-    let answer = only(wire.ask(FETCH, &unknown.with_topics(vec![topic])));
-    assert_eq!(answer.error_code, UNKNOWN_TOPIC_OR_PARTITION);
+    // Before there were ids, no name is a name that no topic has.
+    for name in ["nowhere", ""] {
+        let unknown = fetch_of(at(0));
+        let topic = unknown.topics[0].clone().with_topic(TopicName(text(name)));
+        let answer = only(wire.ask(FETCH, &unknown.with_topics(vec![topic])));
+        assert_eq!(answer.error_code, UNKNOWN_TOPIC_OR_PARTITION, "{name:?}");
+    }
+    let sound = batch(&[b"two"]);
+    let nameless = |version| {
+        let mut request = produce_of(&sound, -1);
+        request.topic_data[0].name = TopicName(text(""));
+        (version, request)
+    };
+    for (version, expected) in
+        [(3, UNKNOWN_TOPIC_OR_PARTITION), (12, UNKNOWN_TOPIC_OR_PARTITION), (13, UNKNOWN_TOPIC_ID)]
+    {
+        let (version, request) = nameless(version);
+        let answer = wire.ask(version, &request);
+        let code = answer.responses[0].partition_responses[0].error_code;
+        assert_eq!(code, expected, "version {version}");
+    }
     victim.assert_unharmed(32 * MIB).await;
 }
 

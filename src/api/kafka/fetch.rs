@@ -21,6 +21,9 @@ use crate::protocol::kafka::{
 use crate::protocol::native::message::Error;
 use crate::types::{Offset, TopicId};
 
+/// From this version on topics have ids and no names.
+const IDS_FROM: i16 = 13;
+
 /// A session epoch that asks for a new session.
 const INITIAL_EPOCH: i32 = 0;
 
@@ -123,6 +126,7 @@ pub struct Answer {
 /// The answer, when there is nothing to read.
 pub fn plan(
     request: FetchRequest,
+    version: i16,
     session: Option<FetchSession>,
     sessions: &Arc<Sessions>,
     context: &Context<'_>,
@@ -151,7 +155,8 @@ pub fn plan(
             (places, session)
         }
     };
-    let targets = places.iter().map(|place| target(place, context)).collect();
+    let by_id = version >= IDS_FROM;
+    let targets = places.iter().map(|place| target(place, by_id, context)).collect();
     Ok(Plan { targets, bounds, places, session, incremental })
 }
 
@@ -187,8 +192,8 @@ fn place(topic: &Text, topic_id: TopicId, partition: &FetchRequestPartition) -> 
     }
 }
 
-fn target(place: &Place, context: &Context<'_>) -> Target {
-    let found = find(place.topic_id, &place.topic, context)?;
+fn target(place: &Place, by_id: bool, context: &Context<'_>) -> Target {
+    let found = find(place.topic_id, &place.topic, by_id, context)?;
     let cursor =
         fetch::cursor(&found, place.partition, Offset(place.offset), clamp(place.bytes_max))?;
     check_epoch(place.leader_epoch, cursor.handle.view().epoch.0)?;

@@ -2,7 +2,7 @@
 
 use super::{Refused, code, find, note, text};
 use crate::api::produce::{Ask, accept, check_acks, plan_batches};
-use crate::api::{Context, error, fetch};
+use crate::api::{Context, Found, error, fetch};
 use crate::log::producers::KnownProducer;
 use crate::partition::{AppendRefusal, Appended};
 use crate::protocol::error::ErrorCode;
@@ -15,6 +15,9 @@ use crate::protocol::kafka::{
 };
 use crate::protocol::native::message::Error;
 use crate::types::PartitionId;
+
+/// From this version on topics have ids and no names.
+const IDS_FROM: i16 = 13;
 
 /// Which part of an answer an append is about: the topic's place in it, and the partition's in the
 /// topic.
@@ -46,11 +49,16 @@ pub struct Answer {
 
 /// Decides what a produce request means.
 #[must_use]
-pub fn plan(request: ProduceRequest, context: &Context<'_>) -> Plan {
+pub fn plan(request: ProduceRequest, version: i16, context: &Context<'_>) -> Plan {
     let mut plan = Plan { asks: Vec::new(), answer: Answer::default() };
     let whole = check_whole(&request);
     for (index, topic) in request.topic_data.into_iter().enumerate() {
-        plan.topic(index, topic, whole.as_ref().err(), context);
+        let found = match &whole {
+            Err(error) => Err(error.clone()),
+            Ok(()) => find(topic.topic_id, &topic.name, version >= IDS_FROM, context)
+                .and_then(|found| accept(found, context)),
+        };
+        plan.topic(index, topic, &found, context);
     }
     plan
 }
@@ -70,13 +78,9 @@ impl Plan {
         &mut self,
         index: usize,
         topic: ProduceRequestTopic,
-        whole: Option<&Error>,
+        found: &Result<Found, Error>,
         context: &Context<'_>,
     ) {
-        let found = match whole {
-            Some(error) => Err(error.clone()),
-            None => find(topic.topic_id, &topic.name, context).and_then(|f| accept(f, context)),
-        };
         let name =
             found.as_ref().map_or_else(|_| topic.name.to_string(), |f| f.topic.name.to_string());
         let mut responses = Vec::with_capacity(topic.partition_data.len());

@@ -159,7 +159,9 @@ impl Doomed {
     pub fn name(&self, context: &Context<'_>) -> Result<String, Error> {
         match (&self.name, self.id == TopicId::default()) {
             (Some(name), true) => Ok(name.to_string()),
-            (None, false) => super::find(self.id, "", context).map(|f| f.topic.name.to_string()),
+            (None, false) => {
+                super::find(self.id, "", true, context).map(|found| found.topic.name.to_string())
+            }
             _ => {
                 let message = "a topic is named or given by its id, and not both";
                 Err(Error::new(ErrorCode::InvalidRequest, message))

@@ -14,7 +14,8 @@ pub(super) fn call(
     let session = conversation.fetch.take();
     let view = asked.node.view();
     let sessions = asked.executor.fetch_sessions();
-    let plan = match translate::plan(request, session, sessions, &view.context()) {
+    let (version, context) = (asked.header.version, view.context());
+    let plan = match translate::plan(request, version, session, sessions, &context) {
         Ok(plan) => plan,
         Err(answer) => return ready(encode(&asked, *answer)),
     };

@@ -26,7 +26,7 @@ pub(super) fn call(asked: Asked, request: ProduceRequest) -> KafkaPending {
     let (silent, bytes) = (request.acks == 0, bytes(&request));
     asked.node.expect_bytes(bytes);
     let view = asked.node.view();
-    let Plan { asks, answer } = translate::plan(request, &view.context());
+    let Plan { asks, answer } = translate::plan(request, asked.header.version, &view.context());
     let appends = Appends::submit(&asked.node, asks);
     drop(view);
     if silent {
