@@ -180,6 +180,8 @@ pub const GROUP_REBALANCES_KEPT: usize = 32;
 pub const GROUP_REASON_CHARS_MAX: usize = 255;
 /// Offsets one group may have committed.
 pub const GROUP_OFFSETS_MAX: usize = 200_000;
+/// Longest timeout that a transaction may ask for, in milliseconds, as in Kafka.
+pub const TRANSACTION_MS_MAX: i32 = 900_000;
 /// Groups that one partition of `__consumer_offsets` keeps.
 pub const GROUPS_PER_PARTITION_MAX: usize = 50_000;
 

@@ -93,6 +93,7 @@ pub(super) fn reason_of(code: ErrorCode) -> Option<Reason> {
         ErrorCode::OffsetMetadataTooLarge
         | ErrorCode::InvalidGroupId
         | ErrorCode::InvalidSessionTimeout
+        | ErrorCode::InvalidTransactionTimeout
         | ErrorCode::InvalidCommitOffsetSize
         | ErrorCode::InconsistentGroupProtocol => Reason::InvalidRequest,
         ErrorCode::FencedInstanceId => Reason::Fenced,

@@ -117,6 +117,8 @@ error_codes! {
     DuplicateSequence = 46, "DUPLICATE_SEQUENCE_NUMBER", false;
     /// A newer incarnation of the producer has fenced this one.
     InvalidProducerEpoch = 47, "INVALID_PRODUCER_EPOCH", false;
+    /// The timeout of a transaction is none, or longer than the broker allows.
+    InvalidTransactionTimeout = 50, "INVALID_TRANSACTION_TIMEOUT", false;
     /// The partition's disk failed; it is offline until the broker is restarted.
     StorageError = 56, "KAFKA_STORAGE_ERROR", true;
     /// The partition has forgotten this producer.

@@ -17,9 +17,9 @@ use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProdu
 use kafka_protocol::messages::produce_response::PartitionProduceResponse;
 use kafka_protocol::messages::{
     ApiKey, ApiVersionsRequest, ApiVersionsResponse, BrokerId, CreateTopicsRequest, FetchRequest,
-    FetchResponse, InitProducerIdRequest, ListOffsetsRequest, MetadataRequest,
-    OffsetForLeaderEpochRequest, ProduceRequest, ProducerId as KafkaProducerId, TopicName,
-    TransactionalId,
+    FetchResponse, FindCoordinatorRequest, InitProducerIdRequest, ListOffsetsRequest,
+    MetadataRequest, OffsetForLeaderEpochRequest, ProduceRequest, ProducerId as KafkaProducerId,
+    TopicName, TransactionalId,
 };
 use kafka_protocol::protocol::{Decodable as _, StrBytes};
 use rivvend::client::Client;
@@ -59,6 +59,7 @@ const UNSUPPORTED_FOR_MESSAGE_FORMAT: i16 = 43;
 const POLICY_VIOLATION: i16 = 44;
 const OUT_OF_ORDER_SEQUENCE: i16 = 45;
 const INVALID_PRODUCER_EPOCH: i16 = 47;
+const INVALID_TRANSACTION_TIMEOUT: i16 = 50;
 const FENCED_LEADER_EPOCH: i16 = 74;
 const UNKNOWN_LEADER_EPOCH: i16 = 75;
 const UNSUPPORTED_COMPRESSION: i16 = 76;
@@ -620,16 +621,43 @@ async fn row_31_sequences_with_gaps_and_old_epochs() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn row_32_transactional_ids_that_are_none() {
+async fn row_32_transactional_ids_and_timeouts_that_are_none() {
+    /// Transactions are not served: what else could be right about a request ends so.
+    const SOUND: i16 = UNSUPPORTED_VERSION;
     let victim = Victim::new().await;
-    let init = InitProducerIdRequest::default()
-        .with_producer_id(KafkaProducerId(-1))
-        .with_producer_epoch(-1)
-        .with_transaction_timeout_ms(60_000)
-        .with_transactional_id(Some(TransactionalId(text(""))));
-    let answer = victim.kafka().ask(4, &init);
-    assert_eq!(answer.error_code, INVALID_REQUEST, "{answer:?}");
-    assert_eq!(answer.producer_id.0, -1);
+    let mut wire = victim.kafka();
+    for version in 0..=5 {
+        for (id, timeout_ms, expected) in [
+            (Some(""), 60_000, INVALID_REQUEST),
+            (Some(""), 0, INVALID_REQUEST),
+            (Some("t"), 0, INVALID_TRANSACTION_TIMEOUT),
+            (Some("t"), -1, INVALID_TRANSACTION_TIMEOUT),
+            (Some("t"), i32::MIN, INVALID_TRANSACTION_TIMEOUT),
+            (Some("t"), 900_001, INVALID_TRANSACTION_TIMEOUT),
+            (Some("t"), i32::MAX, INVALID_TRANSACTION_TIMEOUT),
+            (Some("t"), 1, SOUND),
+            (Some("t"), 900_000, SOUND),
+            // Without transactions it means nothing; Java's client sends the largest.
+            (None, i32::MAX, 0),
+            (None, 0, 0),
+        ] {
+            let init = InitProducerIdRequest::default()
+                .with_producer_id(KafkaProducerId(-1))
+                .with_producer_epoch(-1)
+                .with_transaction_timeout_ms(timeout_ms)
+                .with_transactional_id(id.map(|id| TransactionalId(text(id))));
+            let answer = wire.ask(version, &init);
+            assert_eq!(answer.error_code, expected, "{version} {id:?} {timeout_ms}: {answer:?}");
+            assert_eq!(answer.producer_id.0 >= 0, expected == 0, "{answer:?}");
+        }
+    }
+    // Clients ask for the coordinator first, and give up at once with what they are told.
+    let find = FindCoordinatorRequest::default().with_key_type(1);
+    let answer = wire.ask(3, &find.clone().with_key(text("t")));
+    assert_eq!(answer.error_code, INVALID_REQUEST);
+    assert!(answer.error_message.is_some_and(|said| said.contains("transactions")));
+    let answer = wire.ask(6, &find.with_coordinator_keys(vec![text("t")]));
+    assert_eq!(answer.coordinators[0].error_code, INVALID_REQUEST);
     victim.assert_unharmed(32 * MIB).await;
 }
 

@@ -3,6 +3,7 @@
 use super::{Refused, code, find, note, text};
 use crate::api::produce::{Ask, accept, check_acks, plan_batches};
 use crate::api::{Context, Found, error, fetch};
+use crate::limits;
 use crate::log::producers::KnownProducer;
 use crate::partition::{AppendRefusal, Appended};
 use crate::protocol::error::ErrorCode;
@@ -181,17 +182,24 @@ pub fn described(
     answer
 }
 
-/// Refuses a producer that wants transactions, which are not served.
+/// Refuses a producer that wants transactions, which are not served: first for what would be wrong
+/// with its request anywhere, in the order in which Kafka looks at it. The timeout of a producer
+/// without transactions means nothing, and clients send any.
 ///
 /// # Errors
 /// When it does.
 pub fn refuse_transactions(request: &InitProducerIdRequest) -> Result<(), Error> {
     let Some(id) = &request.transactional_id else { return Ok(()) };
-    let message = match id.is_empty() {
-        true => "a transactional id may not be empty".to_owned(),
-        false => format!("transactions are not served, so not those of {id:?}"),
+    let (timeout_ms, limit_ms) = (request.transaction_timeout_ms, limits::TRANSACTION_MS_MAX);
+    let (code, message) = if id.is_empty() {
+        (ErrorCode::InvalidRequest, "a transactional id may not be empty".to_owned())
+    } else if !(1..=limit_ms).contains(&timeout_ms) {
+        let message =
+            format!("a transaction's timeout is between 1 and {limit_ms} ms, not {timeout_ms}");
+        (ErrorCode::InvalidTransactionTimeout, message)
+    } else {
+        let message = format!("transactions are not served, so not those of {id:?}");
+        (ErrorCode::UnsupportedVersion, message)
     };
-    let code =
-        if id.is_empty() { ErrorCode::InvalidRequest } else { ErrorCode::UnsupportedVersion };
     Err(Error::new(code, message))
 }

@@ -403,6 +403,7 @@ impl From<NativeError> for ErrorCode {
             NativeError::OutOfOrderSequence => ErrorCode::OutOfOrderSequenceNumber,
             NativeError::DuplicateSequence => ErrorCode::DuplicateSequenceNumber,
             NativeError::InvalidProducerEpoch => ErrorCode::InvalidProducerEpoch,
+            NativeError::InvalidTransactionTimeout => ErrorCode::InvalidTransactionTimeout,
             NativeError::StorageError | NativeError::DiskFull => ErrorCode::KafkaStorageError,
             NativeError::UnknownProducerId => ErrorCode::UnknownProducerId,
             NativeError::FencedLeaderEpoch => ErrorCode::FencedLeaderEpoch,

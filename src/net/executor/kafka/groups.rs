@@ -19,6 +19,7 @@ use crate::protocol::native::message::Error;
 /// From this version on FindCoordinator names many keys.
 const MANY_KEYS_FROM: i16 = 4;
 const KEY_OF_GROUP: i8 = 0;
+const KEY_OF_TRANSACTION: i8 = 1;
 
 pub(super) async fn find_coordinator(asked: Asked, request: FindCoordinatorRequest) -> KafkaAnswer {
     let (mut refused, endpoint) = (Refused::new(), asked.endpoint());
@@ -56,7 +57,11 @@ fn located(
 
 async fn find_one(asked: &Asked, kind: i8, key: &Text) -> Result<(), Error> {
     if kind != KEY_OF_GROUP {
-        let message = "this node coordinates consumer groups and nothing else";
+        // Clients give up at once after this code, and show the text.
+        let message = match kind {
+            KEY_OF_TRANSACTION => "transactions are not served, so nobody coordinates them",
+            _ => "this node coordinates consumer groups and nothing else",
+        };
         return Err(Error::new(OwnCode::InvalidRequest, message));
     }
     asked.node.groups().find(key).await.map_err(|error| native(&error))
