@@ -16,7 +16,7 @@ pub fn of_batch(error: &BatchError, topic: &str, limit: usize) -> Error {
         BatchError::TooLarge { .. } => ErrorCode::MessageTooLarge,
         BatchError::Magic(_) => ErrorCode::UnsupportedForMessageFormat,
         BatchError::Codec(_) => ErrorCode::UnsupportedCompressionType,
-        BatchError::Timestamp(_) | BatchError::TimestampType => ErrorCode::InvalidTimestamp,
+        BatchError::Timestamp { .. } | BatchError::TimestampType => ErrorCode::InvalidTimestamp,
         BatchError::Crowded => ErrorCode::Overloaded,
         BatchError::Invalid(_)
         | BatchError::Record { .. }
@@ -30,7 +30,12 @@ pub fn of_batch(error: &BatchError, topic: &str, limit: usize) -> Error {
             actual: Some(*size as u64),
             ..ErrorDetails::default()
         }),
-        _ => result,
+        _ => match error.record() {
+            record @ Some(_) => {
+                result.with_details(ErrorDetails { record, ..ErrorDetails::default() })
+            }
+            None => result,
+        },
     }
 }
 

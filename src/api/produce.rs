@@ -300,9 +300,10 @@ fn plan_records(
         let message = "an expected offset needs a partition: name one";
         return Err(Error::new(ErrorCode::InvalidRequest, message));
     }
-    let bytes_max = rules(found, context).bytes_max;
-    let records = crate::record::parse_record_list(data, limits::BATCH_RECORDS_MAX)
-        .map_err(|e| error::of_batch(&e, &found.topic.name, bytes_max))?;
+    let rules = rules(found, context);
+    let refused = |e: BatchError| error::of_batch(&e, &found.topic.name, rules.bytes_max);
+    let records = crate::record::parse_record_list(data, limits::BATCH_RECORDS_MAX);
+    let records = records.map_err(refused)?;
     if records.is_empty() {
         return Err(Error::new(ErrorCode::InvalidRecord, "the entry carries no record"));
     }
@@ -314,7 +315,7 @@ fn plan_records(
         context.sticky.linger_ms,
     );
     let mut builders = std::collections::BTreeMap::new();
-    for record in &records {
+    for (index, record) in (0..).zip(&records) {
         let partition = match record.key {
             Some(key) => partitioner::partition_for_key(key, partitions),
             None => sticky,
@@ -325,6 +326,10 @@ fn plan_records(
             Millis(..=0) => context.now.wall,
             given => given,
         };
+        // The client knows places in its list, and not those in batches that it does not see.
+        let mut stamped = record.clone();
+        stamped.timestamp = timestamp;
+        rules.check_record(index, &stamped).map_err(refused)?;
         builder.push_record(record, timestamp);
     }
     let mut asks = Vec::with_capacity(builders.len());

@@ -70,18 +70,19 @@ impl CheckRules {
             let rule = "has no key, which a compacted topic needs";
             return Err(BatchError::Record { index, rule });
         }
-        self.check_timestamp(record.timestamp)
+        self.check_timestamp(Some(index), record.timestamp)
     }
 
     #[inline]
-    fn check_timestamp(&self, timestamp: Millis) -> Result<(), BatchError> {
+    fn check_timestamp(&self, index: Option<i32>, timestamp: Millis) -> Result<(), BatchError> {
         // -1 says that nobody knows the time; nothing else before 1970 is a time.
         let accepted = match self.timestamps {
             _ if timestamp.0 < 0 => timestamp.0 == -1,
             Some(bounds) => timestamp >= bounds.earliest && timestamp <= bounds.latest,
             None => true,
         };
-        if accepted { Ok(()) } else { Err(BatchError::Timestamp(timestamp.0)) }
+        let timestamp = timestamp.0;
+        if accepted { Ok(()) } else { Err(BatchError::Timestamp { index, timestamp }) }
     }
 }
 
@@ -344,7 +345,7 @@ fn check_produced(header: &BatchHeader, rules: &CheckRules) -> Result<(), BatchE
     }
     match rules.check_records {
         true => Ok(()),
-        false => rules.check_timestamp(Millis(header.max_timestamp)),
+        false => rules.check_timestamp(None, Millis(header.max_timestamp)),
     }
 }
 

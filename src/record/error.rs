@@ -61,9 +61,26 @@ pub enum BatchError {
     #[error("too much is being decompressed at the moment; send it again")]
     Crowded,
     /// A time stamp is outside what the topic accepts. INVALID_TIMESTAMP.
-    #[error("timestamp {0} ms is outside what the topic accepts")]
-    Timestamp(i64),
+    #[error("timestamp {timestamp} ms is outside what the topic accepts")]
+    Timestamp {
+        /// Which record of the batch, from zero; `None` where only the batch as a whole was read.
+        index: Option<i32>,
+        /// The time stamp in milliseconds since 1970.
+        timestamp: i64,
+    },
     /// A producer claims the time stamp type that only the broker may set. INVALID_TIMESTAMP.
     #[error("only the broker may mark time stamps as those of the append")]
     TimestampType,
+}
+
+impl BatchError {
+    /// Which record of the batch broke the rule, from zero, where it is known to be one.
+    #[must_use]
+    pub fn record(&self) -> Option<i32> {
+        match self {
+            BatchError::Record { index, .. } => Some(*index),
+            BatchError::Timestamp { index, .. } => *index,
+            _ => None,
+        }
+    }
 }

@@ -117,7 +117,7 @@ impl<'a> Records<'a> {
         }
         record.timestamp = match self.append_time {
             Some(appended) => appended,
-            None => add(self.base_timestamp, record.timestamp)?,
+            None => add(index, self.base_timestamp, record.timestamp)?,
         };
         self.next_delta = record.offset_delta.saturating_add(1);
         self.index += 1;
@@ -147,9 +147,10 @@ impl<'a> Iterator for Records<'a> {
     }
 }
 
-fn add(base: i64, delta: Millis) -> Result<Millis, BatchError> {
+fn add(index: i32, base: i64, delta: Millis) -> Result<Millis, BatchError> {
     let sum = base.checked_add(delta.0).map(Millis);
-    sum.ok_or(BatchError::Timestamp(if delta.0 < 0 { i64::MIN } else { i64::MAX }))
+    let timestamp = if delta.0 < 0 { i64::MIN } else { i64::MAX };
+    sum.ok_or(BatchError::Timestamp { index: Some(index), timestamp })
 }
 
 /// A record that stands for itself. Uncompressed, key and value share the batch's memory: copy them

@@ -369,15 +369,16 @@ fn timestamps_outside_the_bounds_are_refused() {
     let at = |timestamp| BatchBuilder::single(Millis(timestamp), None, Some(b"v"));
     for timestamp in [i64::MIN, -2] {
         let outcome = take(at(timestamp).bytes()).err();
-        assert_eq!(outcome, Some(BatchError::Timestamp(timestamp)));
+        assert_eq!(outcome, Some(BatchError::Timestamp { index: Some(0), timestamp }));
     }
     let (earliest, latest) = (Millis(1_000), Millis(2_000));
     let timestamps = Some(Timestamps { earliest, latest });
     for check_records in [true, false] {
         let rules = CheckRules { timestamps, check_records, ..CheckRules::default() };
         let outcome = |time| CheckedBatch::take(&mut at(time).bytes().clone(), &rules).err();
-        for refused in [0, 999, 2_001, i64::MAX] {
-            assert_eq!(outcome(refused), Some(BatchError::Timestamp(refused)));
+        for timestamp in [0, 999, 2_001, i64::MAX] {
+            let index = check_records.then_some(0);
+            assert_eq!(outcome(timestamp), Some(BatchError::Timestamp { index, timestamp }));
         }
         for accepted in [1_000, 2_000, -1] {
             assert_eq!(outcome(accepted), None);
@@ -387,7 +388,8 @@ fn timestamps_outside_the_bounds_are_refused() {
     let mut header = *at(0).header();
     header.base_timestamp = i64::MAX;
     let outcome = take(&forge(header, &[12, 0, 2, 0, 1, 1, 0])).err();
-    assert_eq!(outcome, Some(BatchError::Timestamp(i64::MAX)));
+    let timestamp = i64::MAX;
+    assert_eq!(outcome, Some(BatchError::Timestamp { index: Some(0), timestamp }));
 }
 
 #[test]

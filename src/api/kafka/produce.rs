@@ -12,7 +12,7 @@ use crate::protocol::kafka::Records;
 use crate::protocol::kafka::{
     DescribeProducersResponsePartition, DescribeProducersResponseProducer, ProduceRequest,
     ProduceRequestPartition, ProduceRequestTopic, ProduceResponse, ProduceResponsePartition,
-    ProduceResponseTopic,
+    ProduceResponseRecordError, ProduceResponseTopic,
 };
 use crate::protocol::native::message::Error;
 use crate::types::PartitionId;
@@ -125,6 +125,13 @@ fn records(entry: ProduceRequestPartition) -> Result<bytes::Bytes, Error> {
 fn refuse(response: &mut ProduceResponsePartition, error: Error, refused: &mut Refused) {
     response.log_append_time_ms = -1;
     response.error_message = text(&error);
+    // One record is named (KIP-467), the first that breaks a rule: the others were not looked at.
+    let record = error.details.as_ref().and_then(|details| details.record);
+    let named = record.map(|batch_index| ProduceResponseRecordError {
+        batch_index,
+        batch_index_error_message: text(&error),
+    });
+    response.record_errors = named.into_iter().collect();
     response.error_code = note(refused, error);
 }
 

@@ -67,6 +67,10 @@ messages! {
         /// For example the actual end offset of a conditional append.
         #[prost(int64, optional, tag = "5")]
         pub offset: Option<i64>,
+        /// Position of the record that broke a rule, from 0: in its batch, or in the list of plain
+        /// records.
+        #[prost(int32, optional, tag = "6")]
+        pub record: Option<i32>,
     }
 
     /// Header of a REQUEST frame.
