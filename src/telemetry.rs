@@ -304,6 +304,23 @@ labels! {
     }
 }
 
+impl Reason {
+    /// Whether a client that does nothing wrong meets it in the course of things: something has
+    /// changed that it could not know of yet.
+    #[must_use]
+    pub const fn is_ordinary(self) -> bool {
+        matches!(
+            self,
+            Reason::Fenced
+                | Reason::LeaderEpoch
+                | Reason::UnexpectedOffset
+                | Reason::OffsetOutOfRange
+                | Reason::UnknownTopic
+                | Reason::TopicExists
+        )
+    }
+}
+
 /// One of each for every reason.
 #[derive(Debug)]
 struct PerReason<T>([T; Reason::ALL.len()]);

@@ -198,7 +198,7 @@ impl Kafka {
     ) {
         wire.edge.telemetry.edge.request_seconds.observe(started.elapsed());
         for (reason, text) in answer.refusals {
-            wire.edge.reject(wire.listener, reason, &wire.session.peer, &text);
+            wire.edge.refuse(wire.listener, reason, &wire.session.peer, &text);
         }
         wire.mute(answer.throttle_ms);
         if let Some(conversation) = answer.conversation {

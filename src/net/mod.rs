@@ -91,6 +91,8 @@ pub struct Edge<S> {
     room: Room,
     stop: Stop,
     quiet: Quiet,
+    /// For what is ordinary, so that it does not keep a warning of the same reason back.
+    quiet_ordinary: Quiet,
     sessions: AtomicU64,
     started: Instant,
 }
@@ -107,6 +109,7 @@ impl<S: Service> Edge<S> {
             settings,
             stop: Stop::default(),
             quiet: Quiet::default(),
+            quiet_ordinary: Quiet::default(),
             sessions: AtomicU64::new(0),
             started: Instant::now(),
         })
@@ -180,12 +183,35 @@ impl<S: Service> Edge<S> {
     }
 
     /// Counts what an answer refuses, whole or in part.
-    pub(crate) fn reject_in(&self, listener: Listener, peer: &Peer, response: &Response) {
+    pub(crate) fn refuse_in(&self, listener: Listener, peer: &Peer, response: &Response) {
         rejection::for_each_error(response, |error| {
             if let Some(reason) = error.error_code().and_then(rejection::reason_of) {
-                self.reject(listener, reason, peer, &error.message);
+                self.refuse(listener, reason, peer, &error.message);
             }
         });
+    }
+
+    /// Counts what an answer refuses, and logs it like [`Edge::reject`]; what sound clients meet in
+    /// the course of things is only there for those who look closely.
+    pub(crate) fn refuse(
+        &self,
+        listener: Listener,
+        reason: Reason,
+        peer: &Peer,
+        detail: impl Display,
+    ) {
+        if !reason.is_ordinary() {
+            return self.reject(listener, reason, peer, detail);
+        }
+        if let Some(left_out) = self.count_rejected(&self.quiet_ordinary, listener, reason, peer) {
+            tracing::debug!(
+                listener = listener.as_str(),
+                reason = reason.as_str(),
+                %peer,
+                left_out,
+                "refused: {}", rejection::Logged(detail)
+            );
+        }
     }
 
     /// Counts something turned away and, unless the reason was reported a moment ago, logs it.
@@ -196,13 +222,7 @@ impl<S: Service> Edge<S> {
         peer: &Peer,
         detail: impl Display,
     ) {
-        self.telemetry.edge.rejected(listener, reason);
-        if *peer == Peer::Embedded {
-            // The command that is refused is this process, and says so itself.
-            return;
-        }
-        let now_ms = self.started.elapsed().as_millis() as u64;
-        if let Some(left_out) = self.quiet.report(reason, now_ms) {
+        if let Some(left_out) = self.count_rejected(&self.quiet, listener, reason, peer) {
             tracing::warn!(
                 listener = listener.as_str(),
                 reason = reason.as_str(),
@@ -211,6 +231,22 @@ impl<S: Service> Edge<S> {
                 "refused: {}", rejection::Logged(detail)
             );
         }
+    }
+
+    /// Whether to report it now, and how many reports were left out before.
+    fn count_rejected(
+        &self,
+        quiet: &Quiet,
+        listener: Listener,
+        reason: Reason,
+        peer: &Peer,
+    ) -> Option<u64> {
+        self.telemetry.edge.rejected(listener, reason);
+        if *peer == Peer::Embedded {
+            // The command that is refused is this process, and says so itself.
+            return None;
+        }
+        quiet.report(reason, self.started.elapsed().as_millis() as u64)
     }
 }
 

@@ -118,7 +118,7 @@ impl Native {
                 Event::Answered { answer, started } => respond(wire, stream, answer, started),
                 Event::Cancelled => self.respond_cancelled(wire, stream),
                 Event::Data(answer) => {
-                    wire.edge.reject_in(wire.listener, &wire.session.peer, &answer.response);
+                    wire.edge.refuse_in(wire.listener, &wire.session.peer, &answer.response);
                     wire.output.frame(Kind::Data, stream, &answer.response, answer.payload);
                 }
                 Event::Ended(None) if self.state == State::Draining => {
@@ -290,14 +290,14 @@ impl Native {
 fn respond<S: Service>(wire: &mut Wire<S>, stream: StreamId, answer: Answer, started: Instant) {
     let seconds = &wire.edge.telemetry.edge.request_seconds;
     seconds.observe(started.elapsed());
-    wire.edge.reject_in(wire.listener, &wire.session.peer, &answer.response);
+    wire.edge.refuse_in(wire.listener, &wire.session.peer, &answer.response);
     wire.mute(answer.response.throttle_ms);
     wire.output.frame(Kind::Response, stream, &answer.response, answer.payload);
 }
 
 fn end<S: Service>(wire: &mut Wire<S>, stream: StreamId, error: Option<Error>) {
     let response = Response { error, ..Response::default() };
-    wire.edge.reject_in(wire.listener, &wire.session.peer, &response);
+    wire.edge.refuse_in(wire.listener, &wire.session.peer, &response);
     wire.output.frame(Kind::End, stream, &response, Payload::default());
 }
 

@@ -1,8 +1,8 @@
 //! One broker process: started in a directory on free ports, watched through its log, stopped in
 //! every way there is. Whatever is still running when the value is dropped is killed.
 
-use std::io::{BufRead as _, BufReader, Read};
-use std::net::SocketAddr;
+use std::io::{BufRead as _, BufReader, Read, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -232,6 +232,30 @@ impl Broker {
     /// Resident memory in bytes: now, and at most so far.
     pub(super) fn memory(&self) -> (u64, u64) {
         memory_of(self.pid())
+    }
+
+    /// What Prometheus gets.
+    pub(super) fn scrape(&self) -> String {
+        let mut stream = TcpStream::connect(self.http).expect("the broker listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a socket option");
+        let request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        stream.write_all(request.as_bytes()).expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer in UTF-8");
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        answer
+    }
+
+    /// The value of one series there; nothing when there is no such series.
+    pub(super) fn scraped(&self, series: &str) -> Option<f64> {
+        let page = self.scrape();
+        let mut values = page.lines().filter_map(|line| {
+            let (name, value) = line.rsplit_once(' ')?;
+            (name == series).then(|| value.trim().parse().expect("a number"))
+        });
+        let value = values.next();
+        assert!(values.next().is_none(), "{series} is there twice");
+        value
     }
 
     /// A client of it.

@@ -68,16 +68,16 @@ const PRODUCER_FENCED: i16 = 90;
 const UNKNOWN_TOPIC_ID: i16 = 100;
 
 impl Victim {
-    fn kafka(&self) -> KafkaWire {
+    pub(super) fn kafka(&self) -> KafkaWire {
         KafkaWire::connect(self.broker.native)
     }
 }
 
-fn text(text: &str) -> StrBytes {
+pub(super) fn text(text: &str) -> StrBytes {
     StrBytes::from_string(text.to_owned())
 }
 
-fn produce_of(data: &[u8], acks: i16) -> ProduceRequest {
+pub(super) fn produce_of(data: &[u8], acks: i16) -> ProduceRequest {
     let partition = PartitionProduceData::default()
         .with_index(0)
         .with_records(Some(Bytes::copy_from_slice(data)));
@@ -94,7 +94,7 @@ fn produce(wire: &mut KafkaWire, data: &[u8], acks: i16) -> PartitionProduceResp
     response.responses.remove(0).partition_responses.remove(0)
 }
 
-fn fetch_of(partition: FetchPartition) -> FetchRequest {
+pub(super) fn fetch_of(partition: FetchPartition) -> FetchRequest {
     let topic = FetchTopic::default()
         .with_topic(TopicName(text(TOPIC)))
         .with_partitions(vec![partition.with_partition_max_bytes(1 << 20)]);
@@ -105,18 +105,18 @@ fn fetch_of(partition: FetchPartition) -> FetchRequest {
         .with_topics(vec![topic])
 }
 
-fn at(offset: i64) -> FetchPartition {
+pub(super) fn at(offset: i64) -> FetchPartition {
     FetchPartition::default().with_fetch_offset(offset).with_current_leader_epoch(-1)
 }
 
-fn only(response: FetchResponse) -> PartitionData {
+pub(super) fn only(response: FetchResponse) -> PartitionData {
     assert_eq!(response.error_code, 0, "{response:?}");
     let mut topics = response.responses;
     assert_eq!(topics.len(), 1, "one topic, one result");
     topics.remove(0).partitions.remove(0)
 }
 
-fn metadata_of(names: &[&str]) -> MetadataRequest {
+pub(super) fn metadata_of(names: &[&str]) -> MetadataRequest {
     let topic =
         |name: &&str| MetadataRequestTopic::default().with_name(Some(TopicName(text(name))));
     MetadataRequest::default()
@@ -400,13 +400,13 @@ fn create_of(topic: CreatableTopic) -> CreateTopicsRequest {
 }
 
 /// The code and the message that a new topic gets.
-fn create(wire: &mut KafkaWire, topic: CreatableTopic) -> (i16, String) {
+pub(super) fn create(wire: &mut KafkaWire, topic: CreatableTopic) -> (i16, String) {
     let mut answer = wire.ask(CREATE_TOPICS, &create_of(topic));
     let result = answer.topics.remove(0);
     (result.error_code, result.error_message.map(|text| text.to_string()).unwrap_or_default())
 }
 
-fn new_topic(name: &str) -> CreatableTopic {
+pub(super) fn new_topic(name: &str) -> CreatableTopic {
     CreatableTopic::default()
         .with_name(TopicName(text(name)))
         .with_num_partitions(1)
@@ -481,7 +481,7 @@ async fn rows_26_to_28_fetches_outside_what_there_is() {
 }
 
 /// The id of a topic.
-async fn topic_id(client: &Client, name: &str) -> uuid::Uuid {
+pub(super) async fn topic_id(client: &Client, name: &str) -> uuid::Uuid {
     let ask = DescribeTopics { names: vec![name.to_owned()], internal: false };
     let found = client.describe_topics(ask).await.expect("an answer");
     uuid::Uuid::from_slice(&found[0].topic_id).expect("an id")
@@ -680,6 +680,7 @@ async fn row_40_idle_connections_are_closed_and_their_descriptors_returned() {
     assert!(begun.elapsed() >= IDLE, "not before it is over");
     // They are returned although the peer keeps its side.
     wait_until("the descriptors are returned", || victim.broker.descriptors() <= before);
+    assert!(victim.rejections("idle").await >= 20);
     let mut busy = victim.kafka();
     while begun.elapsed() < 5 * IDLE {
         busy.ask(METADATA, &metadata_of(&[]));
