@@ -127,8 +127,8 @@ pub enum KafkaPending {
     /// Known when the future ends; the request may change something. Polled like
     /// [`Pending::Later`], and only when everything before it has been answered.
     Changing(Pin<Box<dyn Future<Output = KafkaAnswer> + Send>>),
-    /// The same for a request that changes nothing, may wait long, and is dropped when nobody waits
-    /// for it any more.
+    /// The same for a request that changes nothing, or nothing more once it has begun, may wait
+    /// long, and is dropped when nobody waits for it any more.
     Waiting(Pin<Box<dyn Future<Output = KafkaAnswer> + Send>>),
 }
 

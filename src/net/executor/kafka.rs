@@ -120,8 +120,8 @@ fn dispatch(
         ApiKey::FindCoordinator => {
             changing(asked, decode(reader, version)?, groups::find_coordinator)
         }
-        ApiKey::JoinGroup => changing(asked, decode(reader, version)?, groups::join),
-        ApiKey::SyncGroup => changing(asked, decode(reader, version)?, groups::sync),
+        ApiKey::JoinGroup => waiting(asked, decode(reader, version)?, groups::join),
+        ApiKey::SyncGroup => waiting(asked, decode(reader, version)?, groups::sync),
         ApiKey::Heartbeat => changing(asked, decode(reader, version)?, groups::heartbeat),
         ApiKey::LeaveGroup => changing(asked, decode(reader, version)?, groups::leave),
         ApiKey::OffsetCommit => changing(asked, decode(reader, version)?, groups::commit),
@@ -149,6 +149,20 @@ where
     F: Future<Output = KafkaAnswer> + Send + 'static,
 {
     KafkaPending::Changing(Box::pin(execute(asked, request)))
+}
+
+/// Executes what may wait as long as others like: a client that goes away meanwhile leaves nothing
+/// behind that holds its connection.
+fn waiting<M, F>(
+    asked: Asked,
+    request: M,
+    execute: impl FnOnce(Asked, M) -> F + Send + 'static,
+) -> KafkaPending
+where
+    M: Request,
+    F: Future<Output = KafkaAnswer> + Send + 'static,
+{
+    KafkaPending::Waiting(Box::pin(execute(asked, request)))
 }
 
 fn ready(answer: KafkaAnswer) -> KafkaPending {
