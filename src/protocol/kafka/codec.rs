@@ -160,6 +160,9 @@ impl Reader {
     }
 
     pub(super) fn text(&mut self, length: usize) -> Result<Text, DecodeError> {
+        if length > limits::KAFKA_TEXT_BYTES_MAX {
+            return Err(DecodeError::TextTooLong(length));
+        }
         let text = self.remark(length)?;
         match memchr::memchr(0, text.as_bytes()) {
             Some(_) => Err(DecodeError::TextWithNul),
@@ -167,11 +170,8 @@ impl Reader {
         }
     }
 
-    /// A text that may hold a NUL.
+    /// A text that may hold a NUL, and as much as the frame does.
     pub(super) fn remark(&mut self, length: usize) -> Result<Text, DecodeError> {
-        if length > limits::KAFKA_TEXT_BYTES_MAX {
-            return Err(DecodeError::TextTooLong(length));
-        }
         Text::try_from(self.slice(length)?).map_err(|_| DecodeError::TextNotUtf8)
     }
 

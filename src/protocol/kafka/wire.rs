@@ -152,7 +152,8 @@ impl Nullable for Text {
     }
 }
 
-/// A text that only its owner reads, so it may hold anything, a NUL too.
+/// A text that only its owner reads, so it may hold anything, a NUL too. One that is too long has
+/// an error of its own, so it is read whatever its length.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Remark(pub Text);
 
