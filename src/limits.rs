@@ -147,6 +147,10 @@ pub const HTTP_HEAD_BYTES_MAX: usize = 64 * KIB;
 pub const HTTP_BODY_BYTES_MAX: usize = 16 * MIB;
 /// Topics that have series of their own among the metrics; the others share one.
 pub const TOPIC_SERIES_MAX: usize = 2_000;
+/// Topics of consumer groups that have series of their own among the metrics; the others share one.
+pub const GROUP_SERIES_MAX: usize = 2_000;
+/// Committed offsets that one coordinator tells of when it is measured.
+pub const GROUP_SURVEY_OFFSETS_MAX: usize = 100_000;
 /// Longest text in a Kafka message, as the 16-bit length of older versions has it.
 pub const KAFKA_TEXT_BYTES_MAX: usize = i16::MAX as usize;
 /// Most tagged fields behind one structure of a Kafka message.

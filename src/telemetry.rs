@@ -202,6 +202,9 @@ macro_rules! labels {
     };
 }
 
+mod groups;
+pub use groups::{CommitRefusal, GroupMetrics, RebalanceCause};
+
 labels! {
     /// Where a connection came in.
     Listener {

@@ -5,6 +5,8 @@
 //! durable. A join or a sync may wait as long as a rebalance takes; dropping the future gives up
 //! the answer and not the request.
 
+mod metrics;
+
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -16,7 +18,7 @@ use crate::coordinator::{
     Sync, Synced, partition_of,
 };
 use crate::metadata::{Command, CreateTopic, Image, Refusal};
-use crate::partition::{PartitionHandle, Reply as Answer};
+use crate::partition::{self, PartitionHandle, Reply as Answer};
 use crate::quorum::ProposeError;
 use crate::shard::{Command as ShardCommand, GroupCommand};
 use crate::types::{PartitionId, TopicId, TopicPartition};
@@ -132,6 +134,17 @@ impl Groups<'_> {
     /// Why nothing of it was committed; each offset has an outcome of its own.
     pub async fn commit(
         self,
+        commit: Commit,
+        above: AboveWatermark,
+    ) -> Result<CommitOutcome, GroupError> {
+        let offsets = commit.offsets.len();
+        let outcome = self.commit_uncounted(commit, above).await;
+        self.count_commit(&outcome, offsets);
+        outcome
+    }
+
+    async fn commit_uncounted(
+        self,
         mut commit: Commit,
         above: AboveWatermark,
     ) -> Result<CommitOutcome, GroupError> {
@@ -234,12 +247,21 @@ impl Groups<'_> {
     }
 
     async fn submit(self, handle: &PartitionHandle, request: Request) -> Result<Reply, GroupError> {
+        let answer = self.send(handle, request)?;
+        let stopping = || GroupError::NotAvailable("the broker is stopping".into());
+        answer.await.map_err(|_| stopping())
+    }
+
+    fn send(
+        self,
+        handle: &PartitionHandle,
+        request: Request,
+    ) -> Result<partition::Answer<Reply>, GroupError> {
         let (to, answer) = Answer::channel();
         let command = GroupCommand::Ask(handle.id(), request, to);
         let command = ShardCommand::Groups(Box::new(command));
         self.0.shards().submit(handle.shard(), command).map_err(|_| GroupError::Overloaded)?;
-        let stopping = || GroupError::NotAvailable("the broker is stopping".into());
-        answer.await.map_err(|_| stopping())
+        Ok(answer)
     }
 
     fn coordinator(self, group: &str) -> Option<Arc<PartitionHandle>> {

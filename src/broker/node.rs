@@ -299,8 +299,7 @@ impl Node {
     }
 
     /// Everything there is to measure, in the Prometheus text format.
-    #[must_use]
-    pub fn metrics(&self) -> String {
+    pub async fn metrics(&self) -> String {
         for topic in self.image.load().topics() {
             let Some(partitions) = self.partitions.topic(topic.id) else { continue };
             let sizes = partitions.handles().iter().map(|handle| handle.view().size_bytes);
@@ -312,6 +311,7 @@ impl Node {
             .sample(&[], u8::from(self.space.refusal().is_some()));
         page.family("rivven_disk_free_bytes", "gauge", "Free bytes of the data directory's disk.")
             .sample(&[], self.space.free_bytes());
+        self.groups().render(&mut page).await;
         page.into_text()
     }
 

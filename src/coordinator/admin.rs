@@ -6,8 +6,11 @@ use bytes::Bytes;
 
 use super::group::{Group, State};
 use super::record::Record;
-use super::request::{Described, DescribedMember, Filter, GroupError, Listed};
+use super::request::{
+    CommittedTopic, Described, DescribedMember, Filter, GroupError, Listed, Survey,
+};
 use super::{Coordinator, Outbox, Text};
+use crate::limits;
 use crate::time::Now;
 
 impl<W> Coordinator<W> {
@@ -23,6 +26,31 @@ impl<W> Coordinator<W> {
 
     pub(super) fn describe(&self, id: &str) -> Result<Described, GroupError> {
         self.groups.get(id).map(Group::describe).ok_or(GroupError::NotFound)
+    }
+
+    pub(super) fn survey(&self) -> Survey {
+        let mut survey = Survey::default();
+        for group in self.groups.values() {
+            *survey.states.entry(group.state()).or_default() += 1;
+            survey.members += group.members.len();
+        }
+        let mut room = limits::GROUP_SURVEY_OFFSETS_MAX;
+        for (group, stored) in self.store.groups() {
+            for (topic, partitions) in &stored.offsets {
+                let Some(left) = room.checked_sub(partitions.len()) else {
+                    survey.left_out += 1;
+                    continue;
+                };
+                room = left;
+                let offsets = partitions.iter().map(|(id, committed)| (*id, committed.offset));
+                survey.committed.push(CommittedTopic {
+                    group: Arc::clone(group),
+                    topic: Arc::clone(topic),
+                    offsets: offsets.collect(),
+                });
+            }
+        }
+        survey
     }
 
     /// Deletes a group that has no members, with its offsets.

@@ -13,6 +13,7 @@ use super::request::{
 };
 use super::{Step, Text};
 use crate::limits;
+use crate::telemetry::RebalanceCause;
 use crate::time::Now;
 
 impl<W> Group<W> {
@@ -105,7 +106,7 @@ impl<W> Group<W> {
             initial.member_added = true;
         }
         let reason = format!("member {id} joined{}", because(join.reason.as_ref()));
-        self.rebalance_or_complete(step, &reason);
+        self.rebalance_or_complete(step, RebalanceCause::MemberJoined, &reason);
     }
 
     /// A member joins again.
@@ -138,13 +139,18 @@ impl<W> Group<W> {
                 step.answer(to, Reply::Joined(Ok(joined)));
             }
             _ => {
-                let reason = match same {
+                let (cause, reason) = match same {
                     // What the leader knows of topics has changed, so it has to assign anew.
-                    true => format!("leader {id} rejoined{because}"),
-                    false => format!("the subscription of member {id} changed{because}"),
+                    true => {
+                        (RebalanceCause::LeaderRejoined, format!("leader {id} rejoined{because}"))
+                    }
+                    false => (
+                        RebalanceCause::SubscriptionChanged,
+                        format!("the subscription of member {id} changed{because}"),
+                    ),
                 };
                 self.update(step, id, join, to);
-                self.rebalance_or_complete(step, &reason);
+                self.rebalance_or_complete(step, cause, &reason);
             }
         }
     }
@@ -190,7 +196,7 @@ impl<W> Group<W> {
             Phase::Completing(_) => {
                 // The leader may be assigning to the old id at this moment.
                 let reason = format!("instance {instance} came back as member {id}{because}");
-                self.rebalance_or_complete(step, &reason);
+                self.rebalance_or_complete(step, RebalanceCause::InstanceReturned, &reason);
             }
             Phase::Stable(_) if self.keeps_assignment(&id, join) => {
                 self.record(step);
@@ -209,7 +215,7 @@ impl<W> Group<W> {
             Phase::Stable(_) => {
                 let reason =
                     format!("instance {instance} came back with another protocol{because}");
-                self.rebalance_or_complete(step, &reason);
+                self.rebalance_or_complete(step, RebalanceCause::InstanceReturned, &reason);
             }
         }
     }
@@ -366,7 +372,7 @@ impl<W> Group<W> {
             let (member, instance) = (leaving.member.clone(), leaving.instance.clone());
             outcomes.push(Left { member, instance, outcome });
         }
-        self.after_removal(step, &reasons);
+        self.after_removal(step, RebalanceCause::MemberLeft, &reasons);
         outcomes
     }
 

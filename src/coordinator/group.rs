@@ -34,6 +34,10 @@ pub enum State {
 }
 
 impl State {
+    /// Those that a group which is there can be in.
+    pub const LIVE: [State; 4] =
+        [State::Empty, State::PreparingRebalance, State::CompletingRebalance, State::Stable];
+
     /// The name that clients know it by.
     #[must_use]
     pub fn as_str(self) -> &'static str {

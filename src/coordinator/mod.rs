@@ -50,6 +50,7 @@ pub use store::{Store, StoredGroup};
 
 use crate::limits;
 use crate::metadata::Image;
+use crate::telemetry::RebalanceCause;
 use crate::time::Now;
 use group::Group;
 
@@ -119,11 +120,18 @@ pub struct Outbox<W> {
     pub answers: Vec<(W, Reply)>,
     /// Answers that rest on nothing in the log.
     pub at_once: Vec<(W, Reply)>,
+    /// What began the rebalances that began, to be counted.
+    pub rebalances: Vec<RebalanceCause>,
 }
 
 impl<W> Default for Outbox<W> {
     fn default() -> Outbox<W> {
-        Outbox { records: Vec::new(), answers: Vec::new(), at_once: Vec::new() }
+        Outbox {
+            records: Vec::new(),
+            answers: Vec::new(),
+            at_once: Vec::new(),
+            rebalances: Vec::new(),
+        }
     }
 }
 
@@ -272,6 +280,10 @@ impl<W> Coordinator<W> {
             }
             Request::Describe(id) => {
                 out.answers.push((to, Reply::Described(self.describe(&id).map(Box::new))));
+            }
+            // Numbers for people need not wait for the disk.
+            Request::Survey => {
+                out.at_once.push((to, Reply::Surveyed(Ok(Box::new(self.survey())))));
             }
         }
     }

@@ -1,5 +1,7 @@
 //! What may be asked of a coordinator, the answers, and the reasons for refusing.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use uuid::Uuid;
 
@@ -31,6 +33,8 @@ pub enum Request {
     List(Filter),
     /// What there is to know of a group.
     Describe(Text),
+    /// How many groups there are, and what they have committed.
+    Survey,
 }
 
 /// Who brings the assignment.
@@ -208,6 +212,8 @@ pub enum Reply {
     Listed(Result<Vec<Listed>, GroupError>),
     /// To a description.
     Described(Result<Box<Described>, GroupError>),
+    /// To a survey.
+    Surveyed(Result<Box<Survey>, GroupError>),
     /// To a heartbeat or the deletion of a group.
     Done(Result<(), GroupError>),
 }
@@ -298,6 +304,30 @@ pub struct Listed {
     pub protocol_type: Text,
     /// Its state.
     pub state: State,
+}
+
+/// What there is to measure of the groups of a coordinator. Some of it may not be durable yet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Survey {
+    /// How many groups are in each state.
+    pub states: BTreeMap<State, usize>,
+    /// Members of all groups.
+    pub members: usize,
+    /// What is committed, up to a bound on the offsets.
+    pub committed: Vec<CommittedTopic>,
+    /// Of how many topics of groups more is committed.
+    pub left_out: usize,
+}
+
+/// What a group has committed of a topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommittedTopic {
+    /// The group's name.
+    pub group: Text,
+    /// The topic's name.
+    pub topic: Text,
+    /// The offset of each partition that has one.
+    pub offsets: Vec<(PartitionId, Offset)>,
 }
 
 /// Everything about a group.

@@ -5,18 +5,25 @@ use std::sync::Arc;
 use super::group::{Group, Initial, Phase, Preparing};
 use super::request::{Assigner, GroupError, Reply};
 use super::{Step, Text};
+use crate::telemetry::RebalanceCause;
 
 impl<W> Group<W> {
     /// Something changed that every member has to learn of: a rebalance begins, unless one is on
     /// its way.
-    pub(super) fn rebalance_or_complete(&mut self, step: &mut Step<'_, W>, reason: &str) {
+    pub(super) fn rebalance_or_complete(
+        &mut self,
+        step: &mut Step<'_, W>,
+        cause: RebalanceCause,
+        reason: &str,
+    ) {
         self.explain(step, reason);
         match &self.phase {
-            Phase::Preparing(preparing) if preparing.initial.is_some() => {}
-            Phase::Preparing(_) => self.complete_if_joined(step),
+            Phase::Preparing(preparing) if preparing.initial.is_some() => return,
+            Phase::Preparing(_) => return self.complete_if_joined(step),
             Phase::Empty => self.prepare_first(step),
             Phase::Completing(_) | Phase::Stable(_) => self.prepare(step),
         }
+        step.out.rebalances.push(cause);
     }
 
     /// The first members of an empty group wait a while for others, or each of them would cause a
@@ -59,12 +66,17 @@ impl<W> Group<W> {
     }
 
     /// What follows when members are gone, for these reasons.
-    pub(super) fn after_removal(&mut self, step: &mut Step<'_, W>, reasons: &[String]) {
+    pub(super) fn after_removal(
+        &mut self,
+        step: &mut Step<'_, W>,
+        cause: RebalanceCause,
+        reasons: &[String],
+    ) {
         match &self.phase {
             Phase::Completing(_) | Phase::Stable(_) => {
                 let Some((last, earlier)) = reasons.split_last() else { return };
                 earlier.iter().for_each(|reason| self.explain(step, reason));
-                self.rebalance_or_complete(step, last);
+                self.rebalance_or_complete(step, cause, last);
             }
             Phase::Preparing(_) => {
                 reasons.iter().for_each(|reason| self.explain(step, reason));
@@ -157,7 +169,7 @@ impl<W> Group<W> {
             (now != *before).then(|| format!("topic {topic} has {now} partitions, not {before}"))
         });
         if let Some(reason) = changed {
-            self.rebalance_or_complete(step, &reason);
+            self.rebalance_or_complete(step, RebalanceCause::TopicsChanged, &reason);
         }
     }
 
@@ -168,7 +180,7 @@ impl<W> Group<W> {
         self.pending.retain(|_, expires| *expires > now);
         let reasons = self.remove_expired(step);
         if !reasons.is_empty() || self.pending.len() < pending {
-            self.after_removal(step, &reasons);
+            self.after_removal(step, RebalanceCause::MemberTimedOut, &reasons);
         }
         match &self.phase {
             Phase::Preparing(preparing) if preparing.deadline_ms <= now => {
@@ -237,6 +249,6 @@ impl<W> Group<W> {
             self.remove(step, &id, GroupError::UnknownMember);
             reasons.push(format!("member {id} did not fetch its assignment in time"));
         }
-        self.after_removal(step, &reasons);
+        self.after_removal(step, RebalanceCause::AssignmentNotFetched, &reasons);
     }
 }

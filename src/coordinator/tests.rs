@@ -25,6 +25,7 @@ pub(super) struct World {
     fresh: u128,
     pub(super) answers: BTreeMap<u32, Reply>,
     pub(super) image: Image,
+    rebalances: Vec<RebalanceCause>,
 }
 
 impl World {
@@ -53,6 +54,7 @@ impl World {
             fresh: 0,
             answers: BTreeMap::new(),
             image,
+            rebalances: Vec::new(),
         }
     }
 
@@ -123,6 +125,18 @@ impl World {
         self.coordinator = Coordinator::new(config, image, store, self.now);
     }
 
+    /// What began the rebalances that began since this was last asked.
+    pub(super) fn begun(&mut self) -> Vec<RebalanceCause> {
+        std::mem::take(&mut self.rebalances)
+    }
+
+    pub(super) fn survey(&mut self) -> Survey {
+        match self.get(Request::Survey) {
+            Reply::Surveyed(Ok(survey)) => *survey,
+            other => panic!("{other:?}"),
+        }
+    }
+
     pub(super) fn describe(&mut self, group: &str) -> Described {
         match self.get(Request::Describe(group.into())) {
             Reply::Described(Ok(described)) => *described,
@@ -144,6 +158,7 @@ impl World {
         assert_eq!(self.coordinator.store(), &self.replayed);
         assert_eq!(self.coordinator.store().digest(), self.replayed.digest());
         self.records.append(&mut out.records);
+        self.rebalances.append(&mut out.rebalances);
         for (ticket, reply) in out.answers.into_iter().chain(out.at_once) {
             assert!(self.answers.insert(ticket, reply).is_none(), "one answer to each request");
         }

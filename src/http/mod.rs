@@ -94,7 +94,7 @@ async fn ready<S: Service>(State(service): State<Arc<S>>) -> Response {
 
 async fn metrics<S: Service>(State(service): State<Arc<S>>) -> Response {
     const FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
-    ([(CONTENT_TYPE, FORMAT)], service.metrics()).into_response()
+    ([(CONTENT_TYPE, FORMAT)], service.metrics().await).into_response()
 }
 
 async fn not_found() -> Problem {

@@ -67,7 +67,7 @@ impl Service for Fake {
         }
     }
 
-    fn metrics(&self) -> String {
+    async fn metrics(self: &Arc<Self>) -> String {
         "rivven_messages_received_total 7\n".repeat(self.pages.load(SeqCst).max(1))
     }
 }

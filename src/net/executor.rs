@@ -106,8 +106,11 @@ impl Service for Executor {
             Some(Operation::Produce(produce)) => produce::call(node, produce, payload, timeout),
             Some(Operation::Fetch(fetch)) => fetch::call(node, fetch),
             Some(Operation::Metrics(_)) => {
-                let text = self.metrics();
-                Pending::Ready(Answer::of(Response::ok(MetricsResult { text })))
+                let executor = Arc::clone(self);
+                Pending::Later(Box::pin(async move {
+                    let text = executor.metrics().await;
+                    Answer::of(Response::ok(MetricsResult { text }))
+                }))
             }
             Some(Operation::ReloadConfig(_)) => config::reload(self.running(), timeout),
             Some(Operation::Subscribe(_)) | None => {
@@ -163,9 +166,9 @@ impl Service for Executor {
         }
     }
 
-    fn metrics(&self) -> String {
+    async fn metrics(self: &Arc<Self>) -> String {
         match self.node.get() {
-            Some(node) => node.metrics(),
+            Some(node) => node.metrics().await,
             None => self.telemetry.exposition().into_text(),
         }
     }

@@ -74,7 +74,7 @@ pub trait Service: Send + Sync + 'static {
     fn health(&self) -> Health;
 
     /// Everything there is to measure, in the Prometheus text format.
-    fn metrics(&self) -> String;
+    fn metrics(self: &Arc<Self>) -> impl Future<Output = String> + Send;
 }
 
 /// An answer now or later.

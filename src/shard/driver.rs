@@ -9,6 +9,7 @@
 use std::sync::atomic::{Ordering, fence};
 use std::sync::{Arc, Mutex, TryLockError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crossbeam_queue::ArrayQueue;
 
@@ -17,6 +18,7 @@ use super::queue::Queue;
 use super::{Alarm, Backlog, Command, Outbox, Shard};
 use crate::limits;
 use crate::partition::{Job, PartitionHandle};
+use crate::telemetry::GroupMetrics;
 use crate::time::Now;
 use crate::types::TopicPartition;
 
@@ -49,6 +51,7 @@ pub struct Shards {
     work: Arc<Queue<Work>>,
     backlog: Arc<Backlog>,
     alarm: Arc<Alarm>,
+    groups: Arc<GroupMetrics>,
 }
 
 /// The threads behind [`Shards`]; they end when the last `Shards` is dropped.
@@ -75,6 +78,7 @@ impl Shards {
             work: Arc::clone(&work),
             backlog: Arc::default(),
             alarm: Arc::default(),
+            groups: Arc::default(),
         });
         let mut threads = Vec::with_capacity(limits::FLUSHERS);
         for number in 0..limits::FLUSHERS {
@@ -107,6 +111,12 @@ impl Shards {
     #[must_use]
     pub fn alarm(&self) -> &Arc<Alarm> {
         &self.alarm
+    }
+
+    /// Numbers of the groups that the shards keep.
+    #[must_use]
+    pub fn group_metrics(&self) -> &Arc<GroupMetrics> {
+        &self.groups
     }
 
     /// Hands a command to a shard and runs the shard if nobody else does.
@@ -143,7 +153,8 @@ impl Shards {
                 self.submit_waiting(shard, Command::Finished(id, done));
             }
             Work::Load(handle) => {
-                let store = groups::load_and_tell(&handle, &self.clock);
+                let (store, took) = groups::load_and_tell(&handle, &self.clock);
+                self.groups.load_seconds.observe(took);
                 let loaded = GroupCommand::Loaded(handle.id(), store);
                 self.submit_waiting(handle.shard(), Command::Groups(Box::new(loaded)));
             }
@@ -196,6 +207,7 @@ impl Shards {
         if let Some(due_ms) = outbox.due_ms {
             self.alarm.set(due_ms);
         }
+        outbox.rebalances.into_iter().for_each(|cause| self.groups.rebalanced(cause));
         outbox.loads.into_iter().for_each(|handle| self.enqueue(Work::Load(handle)));
         self.start_jobs(number, outbox.jobs);
         drained

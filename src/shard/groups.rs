@@ -15,6 +15,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Outbox as ShardOutbox;
 use super::driver::Clock;
@@ -202,6 +203,7 @@ impl Host {
         partition: &Partition,
         out: &mut ShardOutbox,
     ) {
+        out.rebalances.append(&mut self.outbox.rebalances);
         while let Some(first) = self.appends.front() {
             let outcome = match first.outcome.try_recv() {
                 Ok(outcome) => outcome,
@@ -236,17 +238,23 @@ impl Host {
     }
 }
 
-/// Reads the log of a coordinator from its start, and says how long that took.
-pub(super) fn load_and_tell(handle: &PartitionHandle, clock: &Clock) -> Result<Store, Arc<str>> {
+/// Reads the log of a coordinator from its start, and how long that took; says so, too.
+pub(super) fn load_and_tell(
+    handle: &PartitionHandle,
+    clock: &Clock,
+) -> (Result<Store, Arc<str>>, Duration) {
     let begun_ms = clock().monotonic_ms;
-    let (store, records) = load(handle)?;
-    let took_ms = clock().monotonic_ms - begun_ms;
-    let (groups, offsets) = (store.groups().count(), store.offset_count());
-    let partition = handle.id();
-    if records > 0 {
-        tracing::info!(%partition, records, groups, offsets, took_ms, "groups are loaded");
-    }
-    Ok(store)
+    let loaded = load(handle);
+    let took_ms = clock().monotonic_ms.saturating_sub(begun_ms);
+    let store = loaded.map(|(store, records)| {
+        let (groups, offsets) = (store.groups().count(), store.offset_count());
+        let partition = handle.id();
+        if records > 0 {
+            tracing::info!(%partition, records, groups, offsets, took_ms, "groups are loaded");
+        }
+        store
+    });
+    (store, Duration::from_millis(took_ms))
 }
 
 /// What the log of a coordinator adds up to, and of how many records.
@@ -338,6 +346,7 @@ fn refused(request: &Request, error: GroupError) -> GroupReply {
         Request::DeleteOffsets(_) => GroupReply::OffsetsDeleted(Err(error)),
         Request::List(_) => GroupReply::Listed(Err(error)),
         Request::Describe(_) => GroupReply::Described(Err(error)),
+        Request::Survey => GroupReply::Surveyed(Err(error)),
         Request::Heartbeat(_) | Request::DeleteGroup(_) => GroupReply::Done(Err(error)),
     }
 }
@@ -358,6 +367,7 @@ fn failed(reply: GroupReply, why: &Arc<str>) -> GroupReply {
         GroupReply::OffsetsDeleted(_) => GroupReply::OffsetsDeleted(Err(error)),
         GroupReply::Listed(_) => GroupReply::Listed(Err(error)),
         GroupReply::Described(_) => GroupReply::Described(Err(error)),
+        GroupReply::Surveyed(_) => GroupReply::Surveyed(Err(error)),
         GroupReply::Done(_) => GroupReply::Done(Err(error)),
     }
 }

@@ -22,6 +22,7 @@ use crate::limits;
 use crate::log::frontier::Claim;
 use crate::log::{Log, Survey};
 use crate::partition::{AppendRefusal, Job, JobDone, Partition, PartitionHandle, Reply};
+use crate::telemetry::RebalanceCause;
 use crate::time::Now;
 use crate::types::TopicPartition;
 
@@ -51,6 +52,8 @@ pub struct Outbox {
     pub loads: Vec<Arc<PartitionHandle>>,
     /// When a coordinator has something to do next, for the [`Alarm`].
     pub due_ms: Option<u64>,
+    /// What began the rebalances of groups that began, to be counted.
+    pub rebalances: Vec<RebalanceCause>,
 }
 
 impl Shard {

@@ -33,6 +33,7 @@ mod inspect;
 mod json_fields;
 mod kafka_frames;
 mod kafka_fuzz;
+mod kafka_groups;
 mod kafka_refusals;
 mod kafka_wire;
 mod kill;

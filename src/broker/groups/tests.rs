@@ -12,8 +12,11 @@ use crate::api::Sticky;
 use crate::broker::node::{NodeOptions, TopicPolicy};
 use crate::broker::{CompactionPolicy, Mode};
 use crate::coordinator::{Assigner, CommitOffset, GroupConfig, Leaving, State};
+use crate::limits::GROUP_SERIES_MAX;
 use crate::metadata::TopicRef;
 use crate::metadata::config::BrokerDefaults;
+use crate::partition::Append;
+use crate::record::{BatchBuilder, Compression, NewRecord};
 use crate::storage::memory::{Fault, FaultKind, MemoryDisk};
 use crate::telemetry::Telemetry;
 use crate::time::Now;
@@ -319,4 +322,47 @@ async fn offsets_that_can_not_be_are_told_one_by_one() {
     let negative = Err(GroupError::InvalidOffset(Offset(-2)));
     assert_eq!(outcome.offsets, [unknown(), Ok(()), unknown(), above, negative]);
     world.node.stop().await.expect("stopped");
+}
+
+/// L4: groups beyond the bound share a series, and none is lost.
+#[tokio::test]
+async fn the_lag_of_groups_beyond_the_bound_is_told_as_one() {
+    const BEYOND: usize = 3;
+    let world = World::new().await;
+    let topic = world.node.view().image().topic("t").expect("it was made").id;
+    let id = TopicPartition { topic, partition: PartitionId(0) };
+    let handle = world.node.directory().partition(id).expect("it is open");
+    let mut builder = BatchBuilder::new(Compression::None);
+    builder.push(&NewRecord { value: Some(b"v"), ..NewRecord::default() });
+    let (reply, answer) = Answer::channel();
+    let append = Append { batches: vec![builder.build()], expected_offset: None, reply };
+    world.node.shards().submit_waiting(handle.shard(), ShardCommand::Append(id, append));
+    answer.await.expect("an answer").expect("appended");
+
+    for number in 0..GROUP_SERIES_MAX + BEYOND {
+        let commit = || Commit {
+            group: format!("g{number:05}").into(),
+            member: None,
+            instance: None,
+            generation: -1,
+            retention_ms: None,
+            offsets: vec![CommitOffset {
+                topic: "t".into(),
+                topic_id: None,
+                partition: PartitionId(0),
+                offset: Offset::ZERO,
+                leader_epoch: -1,
+                metadata: "".into(),
+            }],
+        };
+        let commit = || world.node.groups().commit(commit(), AboveWatermark::Refuse);
+        assert_eq!(loaded(commit).await.expect("committed").offsets, [Ok(())]);
+    }
+    let page = world.node.metrics().await;
+    let lags: Vec<&str> =
+        page.lines().filter(|line| line.starts_with("rivven_group_lag_records{")).collect();
+    assert_eq!(lags.len(), GROUP_SERIES_MAX + 1);
+    assert_eq!(lags[0], "rivven_group_lag_records{group=\"g00000\",topic=\"t\"} 1");
+    let others = "rivven_group_lag_records{group=\"(other)\",topic=\"(other)\"} 3";
+    assert_eq!(lags[GROUP_SERIES_MAX], others);
 }

@@ -286,3 +286,52 @@ fn a_stable_group_outlives_a_restart_and_a_member_that_does_not_come_back_expire
     assert_eq!(members[1].beat(&mut world), Err(GroupError::UnknownMember));
     assert_eq!(members[0].beat(&mut world), Err(GroupError::RebalanceInProgress));
 }
+
+/// A rebalance is counted once, by what began it, whatever else happens while it is under way.
+#[test]
+fn a_rebalance_is_counted_by_what_began_it() {
+    let mut world = World::new();
+    let mut members = stable(&mut world, vec![Client::new(), Client::named("i")]);
+    assert_eq!(world.begun(), [RebalanceCause::MemberJoined], "for both members");
+
+    // Somebody new comes, and somebody leaves before all have joined again.
+    let mut late = Client::new();
+    let ticket = late.join(&mut world);
+    members[0].leave(&mut world, "done").expect("a member");
+    let rejoined = members[1].join(&mut world);
+    let reply = world.take(ticket);
+    late.joined(reply);
+    let reply = world.take(rejoined);
+    members[1].joined(reply);
+    assert_eq!(world.begun(), [RebalanceCause::MemberJoined]);
+    let members = vec![members.remove(1), late];
+    settle(&mut world, &members);
+
+    // One wants something else, and then both fall silent.
+    let mut changed = members[1].clone();
+    changed.protocols = vec![("range".into(), Bytes::from_static(b"y"))];
+    let ticket = changed.join(&mut world);
+    let rejoined = members[0].join(&mut world);
+    assert!(world.take(ticket).is_some() && world.take(rejoined).is_some());
+    assert_eq!(world.begun(), [RebalanceCause::SubscriptionChanged]);
+    world.pass(20_000);
+    assert_eq!(world.begun(), [RebalanceCause::MemberTimedOut]);
+    assert_eq!(world.state("g"), State::Empty);
+}
+
+#[test]
+fn a_survey_counts_groups_and_members() {
+    let mut world = World::new();
+    assert_eq!(world.survey(), Survey::default());
+    let members = stable(&mut world, vec![Client::new(), Client::new()]);
+    let survey = world.survey();
+    assert_eq!(survey.states, BTreeMap::from([(State::Stable, 1)]));
+    assert_eq!((survey.members, survey.committed.len()), (2, 0));
+    members[0].commit(&mut world, 7).expect("a member");
+    members.iter().for_each(|member| member.leave(&mut world, "").expect("a member"));
+    let survey = world.survey();
+    assert_eq!(survey.states, BTreeMap::from([(State::Empty, 1)]));
+    let offsets = vec![(PartitionId(0), Offset(7))];
+    let committed = CommittedTopic { group: "g".into(), topic: "t".into(), offsets };
+    assert_eq!((survey.members, survey.committed), (0, vec![committed]));
+}

@@ -216,3 +216,30 @@ fn java(text: &str) -> i32 {
     let hash = text.encode_utf16().fold(0_i64, |h, unit| (h * 31 + i64::from(unit)) & 0xffff_ffff);
     (hash & 0x7fff_ffff) as i32 % i32::MAX
 }
+
+/// L4: who measures gets no more than there is room for, and learns how much that leaves out.
+#[test]
+fn a_survey_leaves_out_what_is_too_much() {
+    let most = limits::GROUP_SURVEY_OFFSETS_MAX as i32;
+    let mut world = World::new();
+    let mut commit = |topic: &str, partitions: i32| {
+        let offsets = (0..partitions).map(|partition| offset_of(topic, partition, 1)).collect();
+        let commit = Commit {
+            group: "g".into(),
+            member: None,
+            instance: None,
+            generation: -1,
+            retention_ms: None,
+            offsets,
+        };
+        committed(world.get(Request::Commit(commit))).expect("committed");
+        world.survey()
+    };
+    assert_eq!(commit("b", most).left_out, 0);
+    let survey = commit("c", 1);
+    assert_eq!((survey.committed.len(), survey.left_out), (1, 1));
+    // Those that come first by name are there.
+    let survey = commit("a", 1);
+    let topics: Vec<&str> = survey.committed.iter().map(|c| &*c.topic).collect();
+    assert_eq!((topics, survey.left_out), (vec!["a", "c"], 1), "what does not fit leaves room");
+}

@@ -163,7 +163,7 @@ impl Service for Fake {
         Health::Ready
     }
 
-    fn metrics(&self) -> String {
+    async fn metrics(self: &Arc<Self>) -> String {
         "rivven_fake 1\n".to_owned()
     }
 }
