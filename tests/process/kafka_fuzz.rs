@@ -7,14 +7,24 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
+use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
+use kafka_protocol::messages::leave_group_request::MemberIdentity;
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
+use kafka_protocol::messages::offset_commit_request::{
+    OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
+use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestGroup;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
+use kafka_protocol::messages::sync_group_request::SyncGroupRequestAssignment;
 use kafka_protocol::messages::{
     ApiVersionsRequest, BrokerId, CreatePartitionsRequest, CreateTopicsRequest,
-    DeleteRecordsRequest, DescribeClusterRequest, DescribeConfigsRequest, FetchRequest,
-    IncrementalAlterConfigsRequest, InitProducerIdRequest, ListOffsetsRequest, MetadataRequest,
-    ProduceRequest, ProducerId, TopicName,
+    DeleteGroupsRequest, DeleteRecordsRequest, DescribeClusterRequest, DescribeConfigsRequest,
+    DescribeGroupsRequest, FetchRequest, FindCoordinatorRequest, GroupId, HeartbeatRequest,
+    IncrementalAlterConfigsRequest, InitProducerIdRequest, JoinGroupRequest, LeaveGroupRequest,
+    ListGroupsRequest, ListOffsetsRequest, MetadataRequest, OffsetCommitRequest,
+    OffsetDeleteRequest, OffsetFetchRequest, ProduceRequest, ProducerId, SyncGroupRequest,
+    TopicName,
 };
 use kafka_protocol::protocol::StrBytes;
 use rivvend::random::Random;
@@ -67,8 +77,78 @@ fn noise(random: &mut Random) -> Vec<u8> {
     framed_bytes(&bytes)
 }
 
-/// Sound frames of most of what is served, in an old and a new version.
+/// Sound frames of everything that is served, in an old and a new version.
 fn corpus() -> Vec<Vec<u8>> {
+    [of_topics(), of_groups()].concat()
+}
+
+fn of_groups() -> Vec<Vec<u8>> {
+    let group = || GroupId(StrBytes::from_static_str("g"));
+    let member = || StrBytes::from_static_str("m");
+    let kind = || StrBytes::from_static_str("consumer");
+    let assignor = || StrBytes::from_static_str("range");
+    let protocol = JoinGroupRequestProtocol::default()
+        .with_name(assignor())
+        .with_metadata(Bytes::from_static(b"\0\0\0\0\0\0\0\0\0\0"));
+    let join = JoinGroupRequest::default()
+        .with_group_id(group())
+        .with_session_timeout_ms(10_000)
+        .with_rebalance_timeout_ms(10_000)
+        .with_protocol_type(kind())
+        .with_protocols(vec![protocol]);
+    let assignment = SyncGroupRequestAssignment::default()
+        .with_member_id(member())
+        .with_assignment(Bytes::from_static(b"\0\0\0\0\0\0\0\0\0\0"));
+    let sync = SyncGroupRequest::default()
+        .with_group_id(group())
+        .with_generation_id(1)
+        .with_member_id(member())
+        .with_protocol_type(Some(kind()))
+        .with_protocol_name(Some(assignor()))
+        .with_assignments(vec![assignment]);
+    let beat = HeartbeatRequest::default()
+        .with_group_id(group())
+        .with_generation_id(1)
+        .with_member_id(member());
+    let leaving = MemberIdentity::default().with_member_id(member());
+    let leave = LeaveGroupRequest::default().with_group_id(group());
+    let name = || TopicName(StrBytes::from_static_str(TOPIC));
+    let partition = OffsetCommitRequestPartition::default().with_committed_offset(1);
+    let topic =
+        OffsetCommitRequestTopic::default().with_name(name()).with_partitions(vec![partition]);
+    let commit = OffsetCommitRequest::default().with_group_id(group()).with_topics(vec![topic]);
+    let all = OffsetFetchRequest::default().with_group_id(group()).with_topics(None);
+    let asked = OffsetFetchRequestGroup::default().with_group_id(group()).with_topics(None);
+    let find = FindCoordinatorRequest::default();
+    let described = DescribeGroupsRequest::default().with_groups(vec![group()]);
+    let deleted = DeleteGroupsRequest::default().with_groups_names(vec![group()]);
+    vec![
+        request(30, 0, &join),
+        request(31, 4, &join),
+        request(32, 9, &join.clone().with_group_instance_id(Some(member()))),
+        request(33, 0, &sync),
+        request(34, 5, &sync),
+        request(35, 0, &beat),
+        request(36, 4, &beat),
+        request(37, 0, &leave.clone().with_member_id(member())),
+        request(38, 5, &leave.with_members(vec![leaving])),
+        request(39, 2, &commit),
+        request(40, 9, &commit),
+        request(41, 2, &all),
+        request(42, 9, &OffsetFetchRequest::default().with_groups(vec![asked])),
+        request(43, 0, &find.clone().with_key(member())),
+        request(44, 6, &find.with_coordinator_keys(vec![member()])),
+        request(45, 0, &described),
+        request(46, 6, &described),
+        request(47, 0, &ListGroupsRequest::default()),
+        request(48, 5, &ListGroupsRequest::default()),
+        request(49, 0, &deleted),
+        request(50, 2, &deleted),
+        request(51, 0, &OffsetDeleteRequest::default().with_group_id(group())),
+    ]
+}
+
+fn of_topics() -> Vec<Vec<u8>> {
     let name = || TopicName(StrBytes::from_static_str(TOPIC));
     let records: Bytes = batch(&[b"a value", b"another"]);
     let partition = PartitionProduceData::default().with_records(Some(records));
