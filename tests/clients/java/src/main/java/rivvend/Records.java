@@ -15,6 +15,8 @@ import java.util.stream.StreamSupport;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.clients.producer.RecordMetadata;
+import org.apache.kafka.common.InvalidRecordException;
+import org.apache.kafka.common.KafkaException;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.errors.RecordTooLargeException;
 import org.apache.kafka.common.header.Header;
@@ -185,6 +187,36 @@ final class Records {
         check(Arrays.equals(fits, records.get(0).value()), "the large record changed");
         same("after", text(records.get(1).value()), "the record after a refused one");
         check(Arrays.equals(large, Kit.drain(larger, 1, 1).get(0).value()), "2 MB changed");
+    }
+
+    /** KIP-467: the record at fault fails with the reason, those beside it because of it. */
+    static void refusedRecord() throws Exception {
+        String topic = Kit.topic("keyed", 1, "cleanup.policy", "compact");
+        var sent = new ArrayList<Future<RecordMetadata>>();
+        try (var producer = Kit.producer(Map.<String, Object>of("linger.ms", 60_000))) {
+            byte[] none = null;
+            for (byte[] key : Arrays.asList(bytes("a"), bytes("b"), none, bytes("d"))) {
+                sent.add(producer.send(new ProducerRecord<>(topic, 0, key, bytes("v"))));
+            }
+            producer.flush();
+        }
+        var fault = Kit.refused(InvalidRecordException.class, () -> sent.get(2).get());
+        check(fault.getMessage().contains("record 2 has no key"), "the reason: " + fault);
+        for (int beside : List.of(0, 1, 3)) {
+            var shared = Kit.refused(KafkaException.class, () -> sent.get(beside).get());
+            check(shared.getMessage().contains("part of a batch"), "beside it: " + shared);
+        }
+    }
+
+    /** They are not served; a client that wants them is told so at once. */
+    static void refusedTransactions() throws Exception {
+        var settings = Map.<String, Object>of("transactional.id", Kit.fresh("transactions"));
+        try (var producer = Kit.producer(settings)) {
+            long start = System.nanoTime();
+            var why = Kit.refused(KafkaException.class, producer::initTransactions);
+            check(why.getMessage().contains("transactions are not served"), "the reason: " + why);
+            check(System.nanoTime() - start < 20_000_000_000L, "it took as long as it may wait");
+        }
     }
 
     static void manyPartitions() throws Exception {

@@ -72,6 +72,8 @@ public final class Suite {
         cases.put("commit_metadata", Groups::commitMetadata);
         cases.put("seek_by_time", Records::seekByTime);
         cases.put("large_message", Records::largeMessage);
+        cases.put("refused_record", Records::refusedRecord);
+        cases.put("refused_transactions", Records::refusedTransactions);
         cases.put("many_partitions", Records::manyPartitions);
         cases.put("auto_create", Records::autoCreate);
         cases.put("admin", Administration::admin);
