@@ -9,7 +9,6 @@
 use std::sync::atomic::{Ordering, fence};
 use std::sync::{Arc, Mutex, TryLockError};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use crossbeam_queue::ArrayQueue;
 
