@@ -87,7 +87,8 @@ fn script() -> Vec<Step> {
             let partition = |partition: i32, start: i64, end: i64| {
                 json!({"partition": partition, "leader": 1, "replicas": [1], "isr": [1],
                     "elr": [], "log_start_offset": start, "high_watermark": end,
-                    "last_stable_offset": end, "size_bytes": end > 0})
+                    "last_stable_offset": end, "size_bytes": end > 0,
+                    "compaction": null})
             };
             json!([{"name": "F-a", "id": "ID", "config": "CONFIG",
                 "partitions": [partition(0, 0, 0), partition(1, 1, 2)]}])
