@@ -19,6 +19,9 @@ import (
 // Scheduling and the looks at the group come on top of the time-outs.
 const slack = 5 * time.Second
 
+// Faults that are told of; the others follow from them, most of the time.
+const faultsShown = 4
+
 // The exit code of a command that did not find what it was to look at.
 const notFound = 3
 
@@ -85,7 +88,7 @@ func (b *book) check() {
 	b.lock.Lock()
 	defer b.lock.Unlock()
 	suite.Check(len(b.faults) == 0, "%d faults, the first: %s", len(b.faults),
-		strings.Join(b.faults[:min(1, len(b.faults))], ""))
+		strings.Join(b.faults[:min(faultsShown, len(b.faults))], "; "))
 }
 
 func (b *book) sent(partition int32, offset int64) {

@@ -49,7 +49,7 @@ func TestEveryBadHistoryIsFound(t *testing.T) {
 		"nothing says": func(b *book) { delete(b.reasons, 1) },
 		"empty reason": func(b *book) { b.reasons[2][0].text = " " },
 		"generation 2 took": func(b *book) {
-			b.reasons[2][0].at = time.Now().Add(-session - rebalance - slack)
+			b.reasons[2][0].at = time.Now().Add(-session - rebalance - 2*slack)
 		},
 	} {
 		b := sound()
