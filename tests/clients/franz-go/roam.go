@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -10,9 +12,8 @@ import (
 	"syscall"
 	"time"
 
-	"context"
-
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"rivvend.tests/suite"
 )
@@ -29,9 +30,12 @@ const (
 type roamer struct {
 	client *kgo.Client
 	topic  string
+	told   string
 	lock   sync.Mutex
 	owned  []int32
-	told   string
+	// The member and the generation that gave it what it owns.
+	id         string
+	generation int32
 }
 
 func roam(group, topic string) {
@@ -52,7 +56,10 @@ func roam(group, topic string) {
 		kgo.SessionTimeout(session), kgo.RebalanceTimeout(rebalance),
 		kgo.HeartbeatInterval(500*time.Millisecond), kgo.Balancers(kgo.CooperativeStickyBalancer()),
 		kgo.BlockRebalanceOnPoll(),
-		kgo.OnPartitionsAssigned(changes(func(new []int32) { r.owned = append(r.owned, new...) })),
+		kgo.OnPartitionsAssigned(changes(func(new []int32) {
+			r.owned = append(r.owned, new...)
+			r.id, r.generation = r.client.GroupMetadata()
+		})),
 		kgo.OnPartitionsRevoked(lose), kgo.OnPartitionsLost(lose))
 	leave := make(chan os.Signal, 1)
 	signal.Notify(leave, syscall.SIGTERM)
@@ -80,6 +87,7 @@ func (r *roamer) step() {
 		// One write: whoever is killed has told all of it or nothing.
 		suite.Must(os.Stdout.WriteString(said.String()))
 		limit, cancel := context.WithTimeout(forever, rebalance)
+		limit = kgo.PreCommitFnContext(limit, r.mayCommit)
 		if err := r.client.CommitUncommittedOffsets(limit); err != nil {
 			fmt.Println("refused", err)
 		} else {
@@ -88,6 +96,19 @@ func (r *roamer) step() {
 		cancel()
 	}
 	r.client.AllowRebalance()
+}
+
+var errOtherGeneration = errors.New("the group has gone on since this was read")
+
+// mayCommit keeps back what was read in an earlier generation: this client would commit it in the
+// name of the present one, in which others may have come further.
+func (r *roamer) mayCommit(commit *kmsg.OffsetCommitRequest) error {
+	r.lock.Lock()
+	defer r.lock.Unlock()
+	if commit.MemberID != r.id || commit.Generation != r.generation {
+		return errOtherGeneration
+	}
+	return nil
 }
 
 // tell says what it owns in which generation, if that is something new. Between the two looks at
