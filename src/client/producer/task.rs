@@ -62,7 +62,7 @@ pub(super) enum Input {
 
 /// What calls on the side come back with.
 enum News {
-    Topic(Arc<str>, Result<TopicMetadata, ClientError>),
+    Topic(Arc<str>, Box<Result<TopicMetadata, ClientError>>),
     Identity(Result<Identity, ClientError>),
 }
 
@@ -332,7 +332,7 @@ impl Task {
             let (name, create) = (Arc::clone(name), self.config.auto_create);
             tokio::spawn(async move {
                 let found = find_topic(&client, &name, create).await;
-                drop(news.send(News::Topic(name, found)));
+                drop(news.send(News::Topic(name, Box::new(found))));
             });
         }
         topic
@@ -340,7 +340,7 @@ impl Task {
 
     fn learned(&mut self, news: News) {
         match news {
-            News::Topic(name, found) => self.learned_topic(&name, found),
+            News::Topic(name, found) => self.learned_topic(&name, *found),
             News::Identity(Ok(identity)) => {
                 self.renewing = false;
                 self.identity = Some(identity);
