@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::{Refused, note};
 use crate::api::groups;
 use crate::coordinator::{
@@ -68,7 +70,7 @@ pub fn plan_join(
         session_ms: ms(request.session_timeout_ms),
         rebalance_ms: ms(rebalance_ms),
         protocol_type: name(&request.protocol_type),
-        protocols: protocols.map(|p| (name(&p.name), p.metadata.clone())).collect(),
+        protocols: protocols.map(|p| (name(&p.name), kept(&p.metadata))).collect(),
         reason: request.reason.as_ref().and_then(filled),
         assigner: Assigner::Leader,
         id_required: version >= ID_REQUIRED_FROM,
@@ -130,7 +132,7 @@ pub fn plan_sync(request: &SyncGroupRequest, version: i16) -> Result<Sync, Group
         generation: request.generation_id,
         protocol_type: request.protocol_type.as_ref().map(name),
         protocol: request.protocol_name.as_ref().map(name),
-        assignments: assignments.map(|a| (name(&a.member_id), a.assignment.clone())).collect(),
+        assignments: assignments.map(|a| (name(&a.member_id), kept(&a.assignment))).collect(),
     })
 }
 
@@ -354,6 +356,12 @@ pub(super) fn code_of(outcome: Result<(), GroupError>, refused: &mut Refused) ->
     outcome.map_or_else(|error| note(refused, native(&error)), |()| 0)
 }
 
+/// Bytes that stay for as long as a member does: on their own, since those of a request keep all of
+/// the buffer that it came in.
+fn kept(bytes: &Bytes) -> Bytes {
+    Bytes::copy_from_slice(bytes)
+}
+
 pub(super) fn name(text: &Text) -> Name {
     Name::from(&**text)
 }
@@ -369,7 +377,10 @@ pub(super) fn text(name: &Name) -> Text {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::kafka::{LeaveGroupRequestMember, Message, response_frame};
+    use crate::protocol::kafka::{
+        JoinGroupRequestProtocol, LeaveGroupRequestMember, Message, SyncGroupRequestAssignment,
+        response_frame,
+    };
 
     fn encodes<M: Message>(message: &M, version: i16) {
         response_frame(message, version, 0).expect("the version has room for the answer");
@@ -420,6 +431,27 @@ mod tests {
         let request = SyncGroupRequest::default();
         assert!(plan_sync(&request, 4).is_ok());
         assert_eq!(plan_sync(&request, 5), Err(GroupError::InconsistentProtocol));
+    }
+
+    /// L4: a member that says little holds little, whatever its connection has received.
+    #[test]
+    fn what_is_kept_of_a_member_does_not_keep_its_request() {
+        let received = Bytes::from(vec![0; 1 << 20]);
+        let protocol = JoinGroupRequestProtocol {
+            metadata: received.slice(..10),
+            ..JoinGroupRequestProtocol::default()
+        };
+        let join = JoinGroupRequest { protocols: vec![protocol], ..JoinGroupRequest::default() };
+        let assignment = SyncGroupRequestAssignment {
+            assignment: received.slice(..20),
+            ..SyncGroupRequestAssignment::default()
+        };
+        let sync = SyncGroupRequest { assignments: vec![assignment], ..Default::default() };
+        let joins = plan_join(&join, 0, "c", "/h", uuid::Uuid::nil());
+        let syncs = plan_sync(&sync, 0).expect("a sound request");
+        drop((join, sync));
+        assert!(received.is_unique(), "nothing else holds on to it");
+        assert_eq!((joins.protocols[0].1.len(), syncs.assignments[0].1.len()), (10, 20));
     }
 
     #[test]
