@@ -37,13 +37,19 @@ use super::rounds;
 
 const TOPIC: &str = "fuzzed";
 const MIB: u64 = 1 << 20;
+const GROUP_MS: i32 = 20;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn mutated_kafka_frames_neither_stop_the_broker_nor_make_it_grow() {
     let seed = rounds("RIVVEN_FUZZ_SEED", 1) as u64;
     let until = Instant::now() + Duration::from_secs(rounds("RIVVEN_FUZZ_SECONDS", 10) as u64);
     eprintln!("RIVVEN_FUZZ_SEED={seed}");
-    let victim = Victim::new().await;
+    // Groups that wait for nobody long, or the walk would be spent in waiting for members.
+    let victim = Victim::with(|setup| {
+        let setup = setup.env("RIVVEN_GROUP_INITIAL_REBALANCE_DELAY", "0ms");
+        setup.env("RIVVEN_GROUP_SESSION_TIMEOUT_MIN", "1ms")
+    })
+    .await;
     let corpus = corpus();
     let mut random = Random::new(seed);
     let mut connections = 0;
@@ -92,8 +98,8 @@ fn of_groups() -> Vec<Vec<u8>> {
         .with_metadata(Bytes::from_static(b"\0\0\0\0\0\0\0\0\0\0"));
     let join = JoinGroupRequest::default()
         .with_group_id(group())
-        .with_session_timeout_ms(10_000)
-        .with_rebalance_timeout_ms(10_000)
+        .with_session_timeout_ms(GROUP_MS)
+        .with_rebalance_timeout_ms(GROUP_MS)
         .with_protocol_type(kind())
         .with_protocols(vec![protocol]);
     let assignment = SyncGroupRequestAssignment::default()
