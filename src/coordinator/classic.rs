@@ -7,6 +7,7 @@ use super::assignor::Assignor;
 use super::consumer::{self, Subscription};
 use super::group::{Group, Phase};
 use super::member::Member;
+use super::record::Record;
 use super::request::{
     Assigner, GroupError, Heartbeat, Join, JoinRefused, Joined, JoinedMember, Leave, Leaving, Left,
     Reply, Sync, Synced, check_size,
@@ -192,8 +193,12 @@ impl<W> Group<W> {
         let because = because(join.reason.as_ref());
         match &self.phase {
             Phase::Empty => unreachable!("a group with a member is not empty"),
-            Phase::Preparing(_) => self.complete_if_joined(step),
+            Phase::Preparing(_) => {
+                self.record_takeover(step, before, &id);
+                self.complete_if_joined(step);
+            }
             Phase::Completing(_) => {
+                self.record_takeover(step, before, &id);
                 // The leader may be assigning to the old id at this moment.
                 let reason = format!("instance {instance} came back as member {id}{because}");
                 self.rebalance_or_complete(step, RebalanceCause::InstanceReturned, &reason);
@@ -218,6 +223,21 @@ impl<W> Group<W> {
                 self.rebalance_or_complete(step, RebalanceCause::InstanceReturned, &reason);
             }
         }
+    }
+
+    /// Records that an instance has another id in the last generation that was recorded. Else the
+    /// old id would count again after a restart, and its successor would be told that it is fenced.
+    fn record_takeover(&self, step: &mut Step<'_, W>, before: &Text, id: &Text) {
+        let stored = step.store.group(&self.id).and_then(|stored| stored.metadata.clone());
+        let Some(mut recorded) = stored else { return };
+        let Some(member) = recorded.members.iter_mut().find(|member| member.id == *before) else {
+            return;
+        };
+        member.id = Arc::clone(id);
+        if recorded.leader.as_ref() == Some(before) {
+            recorded.leader = Some(Arc::clone(id));
+        }
+        step.append(Record::Group { group: Arc::clone(&self.id), value: Some(recorded) });
     }
 
     /// Whether the assignment stays right when a static member has come back as `id`.

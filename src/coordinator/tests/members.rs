@@ -178,6 +178,29 @@ fn a_static_member_comes_back_without_a_rebalance_and_fences_the_one_before() {
     assert_eq!(back.beat(&mut world), Err(GroupError::UnknownMember));
 }
 
+/// G8: whoever came last under an instance's name is not fenced by who had it before, even if the
+/// coordinator went before the next generation was recorded.
+#[test]
+fn a_static_member_that_came_back_in_a_rebalance_is_not_fenced_after_a_restart() {
+    let mut world = World::new();
+    let mut members = stable(&mut world, vec![Client::named("i"), Client::new()]);
+    let before = members[0].clone();
+    Client::new().join(&mut world);
+    members[0].id = None;
+    let ticket = members[0].join(&mut world);
+    let again = members[1].join(&mut world);
+    for (member, ticket) in members.iter_mut().zip([ticket, again]) {
+        let reply = world.take(ticket);
+        member.joined(reply);
+    }
+    assert_eq!(world.state("g"), State::CompletingRebalance);
+    world.restart();
+    let stale = GroupError::IllegalGeneration { given: 2, current: 1 };
+    assert_eq!(members[0].beat(&mut world), Err(stale), "it joins again");
+    assert_eq!(before.beat(&mut world), Err(GroupError::FencedInstance));
+    assert_eq!(world.describe("g").leader, Some(members[0].id()));
+}
+
 #[test]
 fn the_leader_that_joins_again_rebalances_and_a_follower_only_when_it_changed() {
     let mut world = World::new();
