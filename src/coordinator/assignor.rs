@@ -114,13 +114,19 @@ impl Subscriber {
         }
     }
 
-    /// What it holds on to: what it says, as far as it was really given that.
-    fn holds(&self, topic: &Text, partition: PartitionId) -> bool {
-        let has = |partitions: &Partitions| {
-            partitions.get(topic).is_some_and(|list| list.contains(&partition))
-        };
-        has(&self.subscription.owned) && has(&self.previous)
+    /// Whether it says that it holds on to a partition.
+    fn claims(&self, topic: &Text, partition: PartitionId) -> bool {
+        has(&self.subscription.owned, topic, partition)
     }
+
+    /// Whether it was given a partition last.
+    fn was_given(&self, topic: &Text, partition: PartitionId) -> bool {
+        has(&self.previous, topic, partition)
+    }
+}
+
+fn has(partitions: &Partitions, topic: &Text, partition: PartitionId) -> bool {
+    partitions.get(topic).is_some_and(|list| list.contains(&partition))
 }
 
 /// Members in their order, as indices.
@@ -253,14 +259,18 @@ fn least_loaded(readers: &[usize], loads: &[usize]) -> usize {
     *least.expect("a topic that is assigned has a reader")
 }
 
-/// Leaves out what somebody else still holds.
+/// Leaves out what somebody else still holds: what it says, unless another member was given that.
+/// Whoever was to let go of a partition and has not heard of it still reads what nobody was given.
 fn withhold(members: &[Subscriber], assigned: Vec<Partitions>) -> Vec<Partitions> {
     if planted::is(Bug::AssignHeld) {
         return assigned;
     }
     let is_held = |by: usize, topic: &Text, partition| {
+        let is_given = members.iter().any(|member| member.was_given(topic, partition));
         let mut others = members.iter().enumerate().filter(|(index, _)| *index != by);
-        others.any(|(_, other)| other.holds(topic, partition))
+        others.any(|(_, other)| {
+            other.claims(topic, partition) && (other.was_given(topic, partition) || !is_given)
+        })
     };
     let keep = |(by, mut partitions): (usize, Partitions)| {
         for (topic, list) in &mut partitions {
@@ -342,6 +352,24 @@ mod tests {
         let again = [member("a", &["t"], &[("t", &[2, 3])]), member("b", &["t"], &[])];
         let second = Assignor::CooperativeSticky.assign(&again, &counts(&[("t", 4)]));
         assert_eq!(shown(&second), ["t:2,3", "t:0,1"]);
+    }
+
+    /// G1: the answer that took a partition from a member may not have reached it when the next
+    /// rebalance comes, so it is still withheld. What another member was given can not be claimed.
+    #[test]
+    fn cooperative_sticky_believes_who_has_not_heard_what_it_lost() {
+        let mut members = [
+            member("a", &["t"], &[("t", &[2, 3])]),
+            member("b", &["t"], &[]),
+            member("c", &["t"], &[("t", &[0])]),
+        ];
+        let owned = [0, 1, 2, 3].map(PartitionId).to_vec();
+        members[0].subscription.owned.insert("t".into(), owned);
+        let assigned = Assignor::CooperativeSticky.assign(&members, &counts(&[("t", 4)]));
+        assert_eq!(shown(&assigned), ["t:2,3", "", "t:0"]);
+        members[0].subscription.owned = members[0].previous.clone();
+        let assigned = Assignor::CooperativeSticky.assign(&members, &counts(&[("t", 4)]));
+        assert_eq!(shown(&assigned), ["t:2,3", "t:1", "t:0"]);
     }
 
     #[test]
