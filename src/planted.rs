@@ -44,17 +44,31 @@ pub enum Bug {
     DecompressWithoutCap,
     /// A partition goes to its next owner while the last one still holds it.
     AssignHeld,
+    /// A member that has not heard what it lost is taken not to hold it.
+    ForgetClaims,
     /// A commit is taken from a member of any generation.
     CommitAnyGeneration,
     /// Offsets expire while their group has members.
     ExpireActiveOffsets,
     /// Compaction removes old segments before the new one is durable.
     CompactionDeletesFirst,
+    /// A group's answer does not wait until what it rests on is durable.
+    AnswerBeforeDurable,
+    /// Groups answer while their log is still being read, as if nothing were in it.
+    AnswerWhileLoading,
+    /// Tombstones are left out when the log of a coordinator is replayed.
+    ForgetTombstones,
+    /// A member that asks early gets what it had in the generation before.
+    SkipSyncBarrier,
+    /// Nothing is due of groups that were loaded until somebody asks something of them.
+    ForgetTimers,
+    /// Who comes back under an instance's name does not fence who had it.
+    IgnoreFence,
 }
 
 impl Bug {
     /// Every one.
-    pub const ALL: [Bug; 22] = [
+    pub const ALL: [Bug; 29] = [
         Bug::AckBeforeSync,
         Bug::SkipDirectorySync,
         Bug::SkipSealedSync,
@@ -74,9 +88,16 @@ impl Bug {
         Bug::AllocateDeclared,
         Bug::DecompressWithoutCap,
         Bug::AssignHeld,
+        Bug::ForgetClaims,
         Bug::CommitAnyGeneration,
         Bug::ExpireActiveOffsets,
         Bug::CompactionDeletesFirst,
+        Bug::AnswerBeforeDurable,
+        Bug::AnswerWhileLoading,
+        Bug::ForgetTombstones,
+        Bug::SkipSyncBarrier,
+        Bug::ForgetTimers,
+        Bug::IgnoreFence,
     ];
 }
 

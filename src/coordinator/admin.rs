@@ -24,7 +24,11 @@ impl<W> Coordinator<W> {
         groups.filter(|listed| wanted(listed.state)).collect()
     }
 
-    pub(super) fn describe(&self, id: &str) -> Result<Described, GroupError> {
+    /// What there is to know of a group.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub fn describe(&self, id: &str) -> Result<Described, GroupError> {
         self.groups.get(id).map(Group::describe).ok_or(GroupError::NotFound)
     }
 

@@ -29,6 +29,7 @@ use crate::metadata::Image;
 use crate::partition::{
     Answer, Append, AppendRefusal, Appended, Partition, PartitionHandle, Reader, Reply,
 };
+use crate::planted::{self, Bug};
 use crate::record::{BatchBuilder, Batches, CheckedBatch, Compression, NewRecord, Scratch};
 use crate::time::Now;
 use crate::types::TopicPartition;
@@ -125,6 +126,11 @@ impl Host {
             State::Ready(coordinator) => {
                 return coordinator.handle(now, to, request, &mut self.outbox);
             }
+            State::Loading if planted::is(Bug::AnswerWhileLoading) => {
+                let (config, image) = (Arc::clone(&self.config), Arc::clone(&self.image));
+                let mut coordinator = Coordinator::new(config, image, Store::default(), now);
+                return coordinator.handle(now, to, request, &mut self.outbox);
+            }
             State::Loading | State::Draining => GroupError::Loading,
             State::Broken(why) => GroupError::NotAvailable(Arc::clone(why)),
             State::Closed => stopping(),
@@ -168,6 +174,14 @@ impl Host {
         self.state = State::Closed;
     }
 
+    /// The coordinator, while it serves.
+    pub(super) fn coordinator(&self) -> Option<&Coordinator<Waiter>> {
+        match &self.state {
+            State::Ready(coordinator) => Some(coordinator),
+            _ => None,
+        }
+    }
+
     /// When there is something to do without being asked.
     pub(super) fn next_deadline(&self) -> u64 {
         match &self.state {
@@ -190,7 +204,7 @@ impl Host {
         }
         // An answer may rest on anything that was written before it.
         let answers = std::mem::take(&mut self.outbox.answers);
-        match self.appends.back_mut() {
+        match self.appends.back_mut().filter(|_| !planted::is(Bug::AnswerBeforeDurable)) {
             Some(last) => last.answers.extend(answers),
             None => answers.into_iter().for_each(|(to, reply)| to.send(reply)),
         }
@@ -258,7 +272,10 @@ pub(super) fn load_and_tell(
 }
 
 /// What the log of a coordinator adds up to, and of how many records.
-fn load(handle: &PartitionHandle) -> Result<(Store, u64), Arc<str>> {
+///
+/// # Errors
+/// Why it can not be read.
+pub fn load(handle: &PartitionHandle) -> Result<(Store, u64), Arc<str>> {
     let why = |error: &dyn fmt::Display| Arc::from(error.to_string());
     let view = handle.view();
     let end = view.end(Reader::Uncommitted).offset;
@@ -300,6 +317,9 @@ fn replay(
     }
     for record in batch.records(scratch)? {
         let record = record?;
+        if record.value.is_none() && planted::is(Bug::ForgetTombstones) {
+            continue;
+        }
         // Copied, so that what is kept does not hold the whole read in memory.
         let copy = bytes::Bytes::copy_from_slice;
         let key = record.key.map(copy).ok_or("a record has no key")?;

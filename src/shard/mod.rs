@@ -15,9 +15,10 @@ use std::sync::Arc;
 pub use alarm::Alarm;
 pub use backlog::Backlog;
 pub use command::Command;
-pub use groups::{GroupCommand, Waiter};
+pub use groups::{GroupCommand, Waiter, load as load_groups};
 
 use self::groups::Host;
+use crate::coordinator::Coordinator;
 use crate::limits;
 use crate::log::frontier::Claim;
 use crate::log::{Log, Survey};
@@ -87,6 +88,12 @@ impl Shard {
     /// The partitions this shard owns.
     pub fn partitions(&self) -> impl Iterator<Item = &Partition> {
         self.partitions.values()
+    }
+
+    /// The coordinator whose log this partition is, while it serves; to be looked at.
+    #[must_use]
+    pub fn coordinator(&self, id: TopicPartition) -> Option<&Coordinator<Waiter>> {
+        self.hosts.get(&id)?.coordinator()
     }
 
     /// Applies one command; the partition it touched, if it is still there.

@@ -8,6 +8,7 @@
 //! cargo test --features planted --test sim -- --seeds N..M       seeds N to M - 1
 //! cargo test --features planted --test sim -- --hours H          as many seeds as fit
 //! cargo test --features planted --test sim -- --compaction [N]   compaction only, all seeds or one
+//! cargo test --features planted --test sim -- --groups [N|N..M]  groups only, all seeds or some
 //! cargo test --features planted --test sim -- --planted [NAME]   planted bugs only
 //! ```
 //!
@@ -28,6 +29,7 @@ mod clients;
 mod compaction;
 mod decoders;
 mod finale;
+mod groups;
 mod history;
 mod invariants;
 mod node;
@@ -40,6 +42,8 @@ use std::ops::Range;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use runner::LOGS;
+
 /// Seeds of a run without arguments.
 const SEEDS: u64 = 240;
 
@@ -50,6 +54,7 @@ enum Plan {
     Seeds(Range<u64>),
     Hours(f64),
     Compaction(Option<u64>),
+    Groups(Option<Range<u64>>),
     Planted(Option<String>),
     /// The decoders, in a process of their own so that its memory can be measured.
     Decoders(Option<String>),
@@ -66,18 +71,24 @@ fn main() -> ExitCode {
     };
     let (passed, failed) = match plan {
         Plan::Everything => {
-            let seeds = runner::seeds(1..SEEDS + 1);
-            let parts = [decoders::check(None), compaction::check(None), planted::find_all(None)];
+            let parts = [
+                runner::seeds(&LOGS, 1..SEEDS + 1),
+                decoders::check(None),
+                compaction::check(None),
+                groups::check(None),
+                planted::find_all(None),
+            ];
             let sum = |of: fn(&(u64, u64)) -> u64| parts.iter().map(of).sum::<u64>();
-            (seeds.0 + sum(|part| part.0), seeds.1 + sum(|part| part.1))
+            (sum(|part| part.0), sum(|part| part.1))
         }
-        Plan::Seed(seed) => runner::seed(seed),
-        Plan::Seeds(seeds) => runner::seeds(seeds),
+        Plan::Seed(seed) => runner::seed(&LOGS, seed),
+        Plan::Seeds(seeds) => runner::seeds(&LOGS, seeds),
         Plan::Hours(hours) => {
             let end = Instant::now() + Duration::from_secs_f64(hours * 3_600.0);
-            runner::seeds((SEEDS + 1..).take_while(move |_| Instant::now() < end))
+            runner::seeds(&LOGS, (SEEDS + 1..).take_while(move |_| Instant::now() < end))
         }
         Plan::Compaction(seed) => compaction::check(seed),
+        Plan::Groups(seeds) => groups::check(seeds),
         Plan::Planted(name) => planted::find_all(name.as_deref()),
         Plan::Decoders(bug) => return decoders::measure(bug.as_deref()),
     };
@@ -87,6 +98,14 @@ fn main() -> ExitCode {
 
 fn seed(text: &str) -> Result<u64, String> {
     text.parse().map_err(|_| format!("{text} is no seed"))
+}
+
+/// One seed or those from one to before another.
+fn some_seeds(text: &str) -> Result<Range<u64>, String> {
+    match text.split_once("..") {
+        Some((from, to)) => Ok(seed(from)?..seed(to)?),
+        None => seed(text).map(|seed| seed..seed + 1),
+    }
 }
 
 fn plan(mut arguments: impl Iterator<Item = String>) -> Result<Plan, String> {
@@ -102,12 +121,14 @@ fn plan(mut arguments: impl Iterator<Item = String>) -> Result<Plan, String> {
             Some((from, to)) => Ok(Plan::Seeds(seed(from)?..seed(to)?)),
             None => Ok(Plan::Seeds(1..number()? as u64 + 1)),
         },
+        "--groups" => Ok(Plan::Groups(value.as_deref().map(some_seeds).transpose()?)),
         "--hours" => Ok(Plan::Hours(number()?)),
         "--compaction" => Ok(Plan::Compaction(value.as_deref().map(seed).transpose()?)),
         "--planted" => Ok(Plan::Planted(value)),
         "--decoders" => Ok(Plan::Decoders(value)),
         _ => Err(format!(
-            "{option}: only --seed, --seeds, --hours, --compaction and --planted are known"
+            "{option}: only --seed, --seeds, --hours, --compaction, --groups and --planted are \
+             known"
         )),
     }
 }

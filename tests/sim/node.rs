@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rivvend::coordinator::{Coordinator, Store};
 use rivvend::log::clean::{CleanLog, CleanShutdown, Taken};
 use rivvend::log::frontier::{Claim, Frontier, FrontierState};
 use rivvend::log::{Known, KnownFrontier, Log, OpenMode, Recovery};
 use rivvend::partition::{Job, JobDone, Partition, PartitionHandle, Reply};
-use rivvend::shard::{Command, Outbox, Shard, shard_of};
+use rivvend::shard::{Command, GroupCommand, Outbox, Shard, Waiter, load_groups, shard_of};
 use rivvend::storage::Disk;
 use rivvend::storage::memory::MemoryDisk;
 use rivvend::time::Now;
@@ -26,6 +27,9 @@ pub(crate) const DATA_DIR: &str = "/data";
 pub(crate) enum Work {
     Todo(Job),
     Done(JobDone),
+    /// The log of a coordinator is to be replayed.
+    Load(Arc<PartitionHandle>),
+    Loaded(Result<Store, Arc<str>>),
 }
 
 /// What opening a partition found.
@@ -45,6 +49,8 @@ pub(crate) struct Node {
     pub(crate) handles: Vec<Arc<PartitionHandle>>,
     pub(crate) jobs: BTreeMap<u64, (TopicPartition, Work)>,
     jobs_begun: u64,
+    /// When a coordinator wants to be looked at.
+    due_ms: Option<u64>,
 }
 
 /// The partition with this number.
@@ -112,7 +118,8 @@ impl Node {
         let journal = Frontier::begin(shared, data_dir, entries).map_err(|e| e.to_string())?;
         let mailboxes = (0..setup.shards).map(|_| Vec::new()).collect();
         let jobs = BTreeMap::new();
-        let node = Node { disk, shards, mailboxes, journal, handles, jobs, jobs_begun: 0 };
+        let (jobs_begun, due_ms) = (0, None);
+        let node = Node { disk, shards, mailboxes, journal, handles, jobs, jobs_begun, due_ms };
         Ok((node, opened))
     }
 
@@ -141,27 +148,48 @@ impl Node {
         let commands = std::mem::take(&mut self.mailboxes[shard]);
         let mut outbox = Outbox::default();
         self.shards[shard].step(now, commands.into_iter(), &mut outbox);
-        self.begin(outbox.jobs)
+        if let Some(due_ms) = outbox.due_ms {
+            self.due_ms = Some(self.due_ms.map_or(due_ms, |before| before.min(due_ms)));
+        }
+        let loads = outbox.loads.into_iter().map(|handle| (handle.id(), Work::Load(handle)));
+        let jobs = outbox.jobs.into_iter().map(|(id, job)| (id, Work::Todo(job)));
+        self.begin(jobs.chain(loads))
     }
 
-    fn begin(&mut self, jobs: Vec<(TopicPartition, Job)>) -> Vec<u64> {
+    fn begin(&mut self, jobs: impl Iterator<Item = (TopicPartition, Work)>) -> Vec<u64> {
         let mut begun = Vec::new();
-        for (id, job) in jobs {
+        for (id, work) in jobs {
             self.jobs_begun += 1;
-            self.jobs.insert(self.jobs_begun, (id, Work::Todo(job)));
+            self.jobs.insert(self.jobs_begun, (id, work));
             begun.push(self.jobs_begun);
         }
         begun
+    }
+
+    /// When a coordinator wants to be looked at, since this was asked last.
+    pub(crate) fn take_due(&mut self) -> Option<u64> {
+        self.due_ms.take()
+    }
+
+    /// Whether nothing of a partition is under way. What is staged meanwhile is not in its log.
+    pub(crate) fn is_quiet(&self, partition: usize) -> bool {
+        !self.jobs.values().any(|(id, _)| *id == id_of(partition))
+    }
+
+    /// The coordinator on a partition, while it serves.
+    pub(crate) fn coordinator(&self, partition: usize) -> Option<&Coordinator<Waiter>> {
+        self.shards[self.shard(partition)].coordinator(id_of(partition))
     }
 
     /// Does the work of a job. Its shard is told later.
     pub(crate) fn run(&mut self, job: u64) {
         if let Some((id, work)) = self.jobs.remove(&job) {
             let done = match work {
-                Work::Todo(job) => job.run(),
-                Work::Done(done) => done,
+                Work::Todo(job) => Work::Done(job.run()),
+                Work::Load(handle) => Work::Loaded(load_groups(&handle).map(|(store, _)| store)),
+                done => done,
             };
-            self.jobs.insert(job, (id, Work::Done(done)));
+            self.jobs.insert(job, (id, done));
         }
     }
 
@@ -171,6 +199,12 @@ impl Node {
             Some((id, Work::Done(done))) => {
                 let shard = shard_of(id, self.shards.len());
                 self.submit(shard, Command::Finished(id, Box::new(done)));
+                Some(shard)
+            }
+            Some((id, Work::Loaded(outcome))) => {
+                let shard = shard_of(id, self.shards.len());
+                let loaded = GroupCommand::Loaded(id, outcome);
+                self.submit(shard, Command::Groups(Box::new(loaded)));
                 Some(shard)
             }
             _ => None,
@@ -186,7 +220,8 @@ impl Node {
                 let (reply, jobs) = Reply::channel();
                 self.submit(shard, Command::Maintain(reply));
                 begun.extend(self.step(shard, now));
-                begun.extend(self.begin(jobs.try_recv().unwrap_or_default()));
+                let jobs = jobs.try_recv().unwrap_or_default();
+                begun.extend(self.begin(jobs.into_iter().map(|(id, job)| (id, Work::Todo(job)))));
             }
             let (reply, entries) = Reply::channel();
             self.submit(shard, Command::Frontier(reply));
@@ -203,6 +238,9 @@ impl Node {
     pub(crate) fn stop(&mut self, now: Now) -> Result<(), String> {
         let mut clean: BTreeMap<TopicPartition, CleanLog> = BTreeMap::new();
         let (mut closing, mut claims) = (Vec::new(), Vec::new());
+        for shard in 0..self.shards.len() {
+            self.submit(shard, Command::Groups(Box::new(GroupCommand::Close)));
+        }
         for partition in 0..self.handles.len() {
             let (reply, log) = Reply::channel();
             let shard = self.shard(partition);
@@ -258,8 +296,10 @@ fn open(
 ) -> Result<(Log, Recovery), String> {
     let (disk, directory) = (Arc::clone(disk), directory_of(partition));
     if !disk.exists(&directory).map_err(|error| error.to_string())? {
-        return Ok((Log::create(disk, directory, setup.log.clone()), Recovery::default()));
+        let config = setup.log_of(partition).clone();
+        return Ok((Log::create(disk, directory, config), Recovery::default()));
     }
-    let opened = Log::open(disk, directory, setup.log.clone(), known, OpenMode::Write);
+    let config = setup.log_of(partition).clone();
+    let opened = Log::open(disk, directory, config, known, OpenMode::Write);
     opened.map_err(|error| error.to_string())
 }

@@ -22,6 +22,19 @@ pub(crate) fn keep_panics_quiet() {
     }));
 }
 
+/// What a seed decides.
+#[derive(Clone, Copy)]
+pub(crate) struct Workload {
+    /// What stands before its results.
+    pub(crate) name: &'static str,
+    /// How one seed of it is asked for.
+    pub(crate) option: &'static str,
+    pub(crate) run: fn(u64) -> Result<Summary, Broken>,
+}
+
+/// W1, W2 and W7: producers, consumers and a node.
+pub(crate) const LOGS: Workload = Workload { name: "", option: "--seed", run };
+
 /// The outcome of one seed; a panic of the engine is a broken invariant like any other.
 pub(crate) fn run(seed: u64) -> Result<Summary, Broken> {
     catch(|| World::new(seed).run())
@@ -36,35 +49,38 @@ pub(crate) fn catch<T>(work: impl FnOnce() -> Result<T, Broken>) -> Result<T, Br
     })
 }
 
-fn run_twice(seed: u64) -> Result<Summary, Broken> {
-    let first = run(seed)?;
-    match run(seed)? {
+fn run_twice(workload: &Workload, seed: u64) -> Result<Summary, Broken> {
+    let first = (workload.run)(seed)?;
+    match (workload.run)(seed)? {
         second if second == first => Ok(first),
         second => Err(format!("the same seed gave {first:?} and then {second:?}")),
     }
 }
 
 /// Runs one seed and says what it did.
-pub(crate) fn seed(seed: u64) -> (u64, u64) {
-    match run_twice(seed) {
+pub(crate) fn seed(workload: &Workload, seed: u64) -> (u64, u64) {
+    match run_twice(workload, seed) {
         Ok(summary) => {
-            println!("seed {seed}: {summary:?}");
+            println!("{}seed {seed}: {summary:?}", workload.name);
             (1, 0)
         }
         Err(why) => {
-            tell(seed, &why);
+            tell(workload, seed, &why);
             (0, 1)
         }
     }
 }
 
 /// Runs seeds on all cores.
-pub(crate) fn seeds(seeds: impl Iterator<Item = u64> + Send) -> (u64, u64) {
+pub(crate) fn seeds(workload: &Workload, seeds: impl Iterator<Item = u64> + Send) -> (u64, u64) {
     let seeds = Mutex::new(seeds);
     let total = Mutex::new((0, 0, Summary::default()));
     let work = || {
         while let Some(seed) = seeds.lock().ok().and_then(|mut seeds| seeds.next()) {
-            let outcome = if seed % TWICE_EVERY == 0 { run_twice(seed) } else { run(seed) };
+            let outcome = match seed % TWICE_EVERY {
+                0 => run_twice(workload, seed),
+                _ => (workload.run)(seed),
+            };
             let mut total = total.lock().expect("nothing panics while it holds the total");
             match outcome {
                 Ok(summary) => {
@@ -75,7 +91,7 @@ pub(crate) fn seeds(seeds: impl Iterator<Item = u64> + Send) -> (u64, u64) {
                 }
                 Err(why) => {
                     total.1 += 1;
-                    tell(seed, &why);
+                    tell(workload, seed, &why);
                 }
             }
         }
@@ -84,11 +100,13 @@ pub(crate) fn seeds(seeds: impl Iterator<Item = u64> + Send) -> (u64, u64) {
     std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
     let (passed, failed, sum) = *total.lock().expect("every thread has ended");
     let Summary { events, acknowledged, starts, .. } = sum;
-    println!("{passed} seeds: {events} events, {acknowledged} acknowledged, {starts} starts");
+    let name = workload.name;
+    println!("{name}{passed} seeds: {events} events, {acknowledged} acknowledged, {starts} starts");
     (passed, failed)
 }
 
-fn tell(seed: u64, why: &str) {
-    println!("seed {seed} failed: {why}");
-    println!("    cargo test --features planted --test sim -- --seed {seed}");
+fn tell(workload: &Workload, seed: u64, why: &str) {
+    let Workload { name, option, .. } = workload;
+    println!("{name}seed {seed} failed: {why}");
+    println!("    cargo test --features planted --test sim -- {option} {seed}");
 }

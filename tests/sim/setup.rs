@@ -11,6 +11,8 @@ pub(crate) struct Setup {
     pub(crate) partitions: usize,
     pub(crate) shards: usize,
     pub(crate) log: LogConfig,
+    /// The log of the last partition, where it keeps consumer groups.
+    pub(crate) offsets: Option<LogConfig>,
     pub(crate) idempotent: usize,
     pub(crate) plain: usize,
     pub(crate) conditional: usize,
@@ -73,8 +75,15 @@ impl Setup {
             frontier_us: [200_000, SECOND][random.below(2) as usize],
             maintain_us: [500_000, 2 * SECOND][random.below(2) as usize],
             log,
+            offsets: None,
             chaos,
         }
+    }
+
+    /// What the log of a partition is opened with.
+    pub(crate) fn log_of(&self, partition: usize) -> &LogConfig {
+        let is_last = partition + 1 == self.partitions;
+        self.offsets.as_ref().filter(|_| is_last).unwrap_or(&self.log)
     }
 }
 
