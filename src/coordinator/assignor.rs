@@ -266,8 +266,7 @@ fn withhold(members: &[Subscriber], assigned: Vec<Partitions>) -> Vec<Partitions
         return assigned;
     }
     let is_held = |by: usize, topic: &Text, partition| {
-        let is_given = planted::is(Bug::ForgetClaims)
-            || members.iter().any(|member| member.was_given(topic, partition));
+        let is_given = members.iter().any(|member| member.was_given(topic, partition));
         let mut others = members.iter().enumerate().filter(|(index, _)| *index != by);
         others.any(|(_, other)| {
             other.claims(topic, partition) && (other.was_given(topic, partition) || !is_given)
