@@ -111,14 +111,13 @@ func (r *roamer) mayCommit(commit *kmsg.OffsetCommitRequest) error {
 	return nil
 }
 
-// tell says what it owns in which generation, if that is something new. Between the two looks at
-// the generation, what it owns is what that generation gave it or what it still had to give up.
+// tell says what it owns in which generation, if that is something new. The client may have joined
+// the next one already, in which what it still has to give up may be another's.
 func (r *roamer) tell() {
-	id, generation := r.client.GroupMetadata()
 	r.lock.Lock()
-	owned := slices.Sorted(slices.Values(r.owned))
+	owned, id, generation := slices.Sorted(slices.Values(r.owned)), r.id, r.generation
 	r.lock.Unlock()
-	if _, after := r.client.GroupMetadata(); after != generation || generation < 0 {
+	if id == "" {
 		return
 	}
 	partitions := strings.ReplaceAll(strings.Trim(fmt.Sprint(owned), "[]"), " ", ",")
