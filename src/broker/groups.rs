@@ -27,13 +27,14 @@ use crate::types::{PartitionId, TopicId, TopicPartition};
 const RETRY: Duration = Duration::from_millis(10);
 
 /// What the topic of the coordinators is made with. Nothing in it expires: only a newer record of
-/// the same key makes an older one superfluous.
+/// the same key makes an older one superfluous. Segments are small, because the last one is never
+/// compacted and a start has to read all of it.
 const OFFSETS_CONFIG: &[(&str, &str)] = &[
     ("cleanup.policy", "compact"),
     ("durability", "fsync"),
     ("retention.bytes", "-1"),
     ("retention.ms", "-1"),
-    ("segment.bytes", "104857600"),
+    ("segment.bytes", "4194304"),
 ];
 
 /// Whether an offset above the high watermark may be committed.
