@@ -56,13 +56,14 @@ pub(super) struct LogFiles {
     pub(super) gaps_below: Offset,
     /// Names that are no file of ours.
     pub(super) unknown: Vec<PathBuf>,
-    seen: Seen,
+    /// By what others in their place would be noticed.
+    pub(super) seen: Seen,
 }
 
 /// What tells whether somebody has put other files in the place of those that were seen. No two
 /// passes of compaction leave the same behind.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Seen {
+pub(super) struct Seen {
     /// Base offset and inode of each segment.
     segments: Vec<(i64, u64)>,
     compaction: Option<CompactionState>,
