@@ -77,10 +77,10 @@ impl Compaction {
 
     /// The state in a table, with how much is dirty if anything is.
     pub(super) fn cell(&self) -> String {
-        let dirty = (self.dirty_bytes > 0)
-            .then(|| format!(", {:.0} % dirty", self.dirty_ratio * 100.0))
-            .unwrap_or_default();
-        format!("{}{dirty}", self.state)
+        if self.dirty_bytes == 0 {
+            return self.state.clone();
+        }
+        format!("{}, {:.0} % dirty", self.state, self.dirty_ratio * 100.0)
     }
 }
 

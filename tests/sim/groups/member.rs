@@ -249,7 +249,7 @@ impl Member {
             }
             return Ok(());
         }
-        if !self.waits.is_some_and(|(waits, _)| waits == ask) {
+        if self.waits.is_none_or(|(waits, _)| waits != ask) {
             return Ok(());
         }
         self.waits = None;
