@@ -2,6 +2,8 @@
 //! fetch batches. Over Kafka's protocol nothing is used that only rivvend has, so that other
 //! brokers can be measured in the same way.
 
+use std::time::Duration;
+
 use anyhow::Context as _;
 use bytes::Bytes;
 use clap::ValueEnum;
@@ -23,6 +25,9 @@ use super::kafka::{Kafka, Refusal, accepted};
 
 /// How long a broker may take over a request, as the request says, in milliseconds.
 const TIMEOUT_MS: i32 = 30_000;
+/// How often, and how long apart, a broker is asked that is not ready yet.
+const TRIES: u32 = 100;
+const TRY_PAUSE: Duration = Duration::from_millis(100);
 /// What [`ListOffsetsRequest`] calls the end of a partition.
 const LATEST: i64 = -1;
 /// What [`DescribeConfigsRequest`] calls a topic.
@@ -170,16 +175,7 @@ impl Connection {
                 let epoch = i16::try_from(granted.producer_epoch)?;
                 Ok((ProducerId(granted.producer_id), ProducerEpoch(epoch)))
             }
-            Connection::Kafka(kafka) => {
-                let request = InitProducerIdRequest {
-                    transactional_id: None,
-                    transaction_timeout_ms: TIMEOUT_MS,
-                    ..Default::default()
-                };
-                let granted = kafka.ask(version::INIT_PRODUCER_ID, &request, Bytes::new()).await?;
-                accepted(granted.error_code, None)?;
-                Ok((ProducerId(granted.producer_id), ProducerEpoch(granted.producer_epoch)))
-            }
+            Connection::Kafka(kafka) => init_producer(kafka).await,
         }
     }
 
@@ -262,6 +258,30 @@ async fn append(
         accepted(partition.error_code, partition.error_message.as_ref())?;
     }
     Ok(())
+}
+
+/// Asks again for as long as the broker is not ready to answer: a new one takes its time.
+async fn init_producer(kafka: &Kafka) -> anyhow::Result<(ProducerId, ProducerEpoch)> {
+    let request = InitProducerIdRequest {
+        transactional_id: None,
+        transaction_timeout_ms: TIMEOUT_MS,
+        ..Default::default()
+    };
+    let mut tries = 1;
+    loop {
+        let granted = kafka.ask(version::INIT_PRODUCER_ID, &request, Bytes::new()).await?;
+        match accepted(granted.error_code, None) {
+            Ok(()) => {
+                let epoch = ProducerEpoch(granted.producer_epoch);
+                return Ok((ProducerId(granted.producer_id), epoch));
+            }
+            Err(refusal) if refusal.code.retriable() && tries < TRIES => {
+                tries += 1;
+                tokio::time::sleep(TRY_PAUSE).await;
+            }
+            Err(refusal) => return Err(refusal.into()),
+        }
+    }
 }
 
 async fn fetch_natively(
