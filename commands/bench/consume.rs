@@ -34,8 +34,10 @@ const WAIT_MS: u32 = 500;
 const FRAMES_AHEAD: u32 = 8;
 /// Batches under way while a topic is filled.
 const FILL_IN_FLIGHT: usize = 4;
-/// Pause after an error.
+/// Pause after an error,
 const ERROR_PAUSE: Duration = Duration::from_millis(50);
+/// and how many in a row end a consumer, which would wait for its records for ever otherwise.
+const ERRORS_IN_ROW_MAX: u32 = 200;
 
 /// Measure how fast a broker hands records out
 #[derive(Args, Clone, Debug)]
@@ -176,8 +178,8 @@ impl Load for Consuming<'_> {
     }
 
     async fn run(&self, mut consumer: Consumer, plan: &Plan, recorder: &RefCell<Recorder>) {
-        let mut at = 0;
-        loop {
+        let (mut at, mut errors_in_row) = (0, 0);
+        while errors_in_row < ERRORS_IN_ROW_MAX {
             let begun = Instant::now();
             let Some(turn) = plan.claim(begun, 0) else { break };
             let which = at % consumer.readings.len();
@@ -187,6 +189,7 @@ impl Load for Consuming<'_> {
             } else {
                 self.read(&mut consumer, which).await
             };
+            errors_in_row = if read.is_ok() { 0 } else { errors_in_row + 1 };
             match read {
                 Ok((0, _)) => {}
                 Ok((records, bytes)) => {
@@ -278,29 +281,34 @@ impl Consuming<'_> {
             None if batches.is_empty() => 0.0,
             None => *consumer.payload_share.insert(payload_share(batches.clone())?),
         };
-        let size = (batches.len() as f64 * share).round() as u64;
+        let came = batches.len();
         let reading = &mut consumer.readings[which];
         let (mut records, mut next) = (0, reading.place.offset.max(log_start_offset));
-        while !batches.is_empty() {
-            let header = take_batch(&mut batches, self.args.verify)?;
+        while let Some(header) = take_batch(&mut batches, self.args.verify)? {
             records += u64::from(header.records_count.unsigned_abs());
             next = header.next_offset().0;
         }
+        let taken = came - batches.len();
+        anyhow::ensure!(taken > 0 || came == 0, "the first batch is cut off");
+        let size = (taken as f64 * share).round() as u64;
         reading.is_at_end = next >= high_watermark;
         reading.place.offset = if reading.is_at_end { log_start_offset } else { next };
         Ok((records, size))
     }
 }
 
-/// Goes past the batch at the front.
-fn take_batch(bytes: &mut Bytes, verify: bool) -> anyhow::Result<BatchHeader> {
+/// Goes past the batch at the front, if all of it is there: Kafka cuts off the last one.
+fn take_batch(bytes: &mut Bytes, verify: bool) -> anyhow::Result<Option<BatchHeader>> {
+    let Some(header) = BatchHeader::parse(bytes) else { return Ok(None) };
+    let Some(size) = header.size_bytes().filter(|size| *size <= bytes.len()) else {
+        return Ok(None);
+    };
     if verify {
-        return Ok(*CheckedBatch::take(bytes, &CheckRules::internal())?.header());
+        CheckedBatch::take(bytes, &CheckRules::internal())?;
+    } else {
+        bytes.advance(size);
     }
-    let header = BatchHeader::parse(bytes).context("the header of a batch is cut off")?;
-    let size = header.size_bytes().filter(|size| *size <= bytes.len());
-    bytes.advance(size.context("a batch is cut off")?);
-    Ok(header)
+    Ok(Some(header))
 }
 
 /// Which share of the first batch keys and values are. Taken for all of them, since those of a
@@ -331,12 +339,14 @@ mod tests {
         for verify in [false, true] {
             let mut left = two.clone();
             for _ in 0..2 {
-                let header = take_batch(&mut left, verify).expect("sound");
+                let header = take_batch(&mut left, verify).expect("sound").expect("whole");
                 assert_eq!(header.records_count, 10);
             }
             assert!(left.is_empty());
             for cut in [1, 60, batch.bytes.len() - 1] {
-                assert!(take_batch(&mut two.slice(..cut), verify).is_err());
+                let mut part = two.slice(..cut);
+                assert!(matches!(take_batch(&mut part, verify), Ok(None)));
+                assert_eq!(part.len(), cut, "nothing of it is gone past");
             }
         }
         let mut wrong = two.to_vec();
