@@ -142,6 +142,9 @@ impl<S: Service> Dialect<S> for Kafka {
         if !self.is_closing && wire.hears_stop(cx) {
             self.close();
         }
+        if wire.has_left() {
+            self.let_go();
+        }
         let mut moved = self.answer(wire, cx);
         moved |= self.take_frames(wire, cx)?;
         moved |= wire.send(cx)?;
@@ -168,7 +171,13 @@ impl Kafka {
     /// Reads no more and lets go of whoever only waits.
     fn close(&mut self) {
         self.is_closing = true;
+        self.let_go();
+    }
+
+    /// Forgets what only waits.
+    fn let_go(&mut self) {
         self.owed.retain(|owed| !matches!(owed.answer, KafkaPending::Waiting(_)));
+        self.owed_bytes = self.owed.iter().map(|owed| owed.bytes).sum();
     }
 
     /// Sends the answers that are there, as long as the socket has not enough to do.

@@ -63,6 +63,9 @@ impl<S: Service> Dialect<S> for Native {
 
     fn round(&mut self, wire: &mut Wire<S>, cx: &mut Context<'_>) -> Result<bool, End> {
         self.hear_stop(wire, cx);
+        if wire.has_left() {
+            self.streams.cancel_all();
+        }
         let mut moved = self.take_events(wire, cx);
         moved |= self.take_frames(wire, cx)?;
         moved |= wire.send(cx)?;

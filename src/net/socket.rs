@@ -6,7 +6,7 @@ use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::{BufMut as _, BytesMut};
@@ -54,6 +54,18 @@ impl Socket {
             Socket::Tcp(stream) => stream.poll_read_ready(cx),
             Socket::Unix(stream) => stream.poll_read_ready(cx),
         }
+    }
+
+    /// Whether the peer has closed its side, which shows before all that it has sent is read.
+    pub(super) fn has_left(&self) -> bool {
+        // Neither socket has urgent data in this sense, so only the end answers at once.
+        let mut cx = Context::from_waker(Waker::noop());
+        let ready = match self {
+            Socket::Tcp(stream) => pin!(stream.ready(Interest::PRIORITY)).poll(&mut cx),
+            Socket::Unix(stream) => pin!(stream.ready(Interest::PRIORITY)).poll(&mut cx),
+        };
+        // A socket that can not be asked any more is told of by the next read.
+        matches!(ready, Poll::Ready(Ok(ready)) if ready.is_read_closed())
     }
 
     /// Reads what is there, at most `bytes_max`, into the spare room of `buffer`; 0 is the end.

@@ -30,6 +30,8 @@ use crate::telemetry::{Listener, Reason};
 const WRITE_STALL: Duration = Duration::from_millis(limits::WRITE_STALL_MS_MAX);
 /// Buffers go back to the allocator after this much silence.
 const SHRINK_AFTER: Duration = Duration::from_secs(10);
+/// While something of the peer waits unread, the end behind it is looked for this often.
+const LEFT_CHECK: Duration = Duration::from_secs(1);
 /// How long the last frame may take to leave.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
@@ -80,6 +82,7 @@ pub(super) struct Transport<S: Service, H> {
     admission: Admission,
     turn: Turn,
     clock: Clock,
+    has_left: bool,
     stop: EventListener,
     timer: Pin<Box<Sleep>>,
 }
@@ -131,6 +134,8 @@ struct Clock {
     stalled_since: Option<Instant>,
     /// Reading pauses because the peer is throttled.
     muted_until: Option<Instant>,
+    /// Something waits unread, and then it is time to look whether the peer has closed behind it.
+    left_check: Option<Instant>,
 }
 
 /// Serves the connection to its end.
@@ -167,7 +172,9 @@ impl<S: Service, H: Head> Transport<S, H> {
                 arrival: Arrival::default(),
                 stalled_since: None,
                 muted_until: None,
+                left_check: None,
             },
+            has_left: false,
             stop: edge.stopping().listen(),
             timer: Box::pin(sleep_until(now + SHRINK_AFTER)),
             edge,
@@ -201,6 +208,12 @@ impl<S: Service, H: Head> Transport<S, H> {
         !self.turn.is_over()
     }
 
+    /// Whether the peer was seen to have closed behind what was not read yet. Answers to what it
+    /// changed may still be read; nobody waits for the rest.
+    pub(super) fn has_left(&self) -> bool {
+        self.has_left
+    }
+
     /// Reads nothing for so long, because the peer is throttled.
     pub(super) fn mute(&mut self, throttle_ms: u32) {
         if throttle_ms > 0 {
@@ -221,8 +234,12 @@ impl<S: Service, H: Head> Transport<S, H> {
         let Some(allowed) = allowed else {
             // The peer is not to blame for what waits here.
             self.clock.arrival.pause(self.clock.now);
+            if !self.has_left {
+                self.clock.left_check.get_or_insert(self.clock.now + LEFT_CHECK);
+            }
             return Ok(Step::Blocked);
         };
+        self.clock.left_check = None;
         if let Some(head) = head
             && self.input.is_complete()
         {
@@ -367,7 +384,12 @@ impl<S: Service, H: Head> Transport<S, H> {
         if is_unmuted {
             self.clock.muted_until = None;
         }
-        is_asking || is_unmuted
+        let is_checking = self.clock.left_check.is_some_and(|moment| now >= moment);
+        if is_checking {
+            self.has_left = self.socket.has_left();
+            self.clock.left_check = (!self.has_left).then_some(now + LEFT_CHECK);
+        }
+        is_asking || is_unmuted || (is_checking && self.has_left)
     }
 
     fn overdue(&self) -> Option<End> {
@@ -403,6 +425,7 @@ impl<S: Service, H: Head> Transport<S, H> {
             self.clock.stalled_since.map(|since| since + WRITE_STALL),
             self.clock.arrival.deadline(self.input.received_bytes()),
             self.clock.muted_until,
+            self.clock.left_check,
             self.edge.stopping().deadline(),
         ];
         others.into_iter().flatten().min().unwrap_or(heard + idle)

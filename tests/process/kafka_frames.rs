@@ -661,6 +661,24 @@ async fn row_32_transactional_ids_and_timeouts_that_are_none() {
     victim.assert_unharmed(32 * MIB).await;
 }
 
+/// Nothing behind a request that waits is read, so the end of the stream is not read either.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_closes_behind_a_wait_is_not_waited_for() {
+    const WAIT: Duration = Duration::from_secs(120);
+    let victim = Victim::new().await;
+    let waiting = fetch_of(at(1)).with_min_bytes(1).with_max_wait_ms(WAIT.as_millis() as i32);
+    let mut wire = victim.kafka();
+    for id in 0..3 {
+        wire.send(&request(2 * id, FETCH, &waiting));
+        wire.send(&request(2 * id + 1, METADATA, &metadata_of(&[TOPIC])));
+    }
+    wire.finish();
+    for id in 0..3 {
+        assert_eq!(wire.answer::<MetadataRequest>(METADATA).0, 2 * id + 1);
+    }
+    wire.assert_closed();
+}
+
 /// What the list says of floods holds before a protocol is spoken; see frames.rs.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn row_40_idle_connections_are_closed_and_their_descriptors_returned() {

@@ -127,6 +127,27 @@ async fn a_client_that_has_said_everything_still_gets_its_answers() {
     assert_eq!(edge.telemetry.edge.connections(Listener::Embedded), 0);
 }
 
+/// With every stream taken nothing more is read, so the end is not read either.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_closes_behind_what_is_not_read_yet_is_noticed() {
+    let edge = edge();
+    let mut client = connect(&edge).await;
+    let last = limits::CONNECTION_STREAMS_MAX as u32;
+    for stream in 1..=last {
+        client.request(stream, fetch("never"), b"").await;
+    }
+    client.request(last + 1, metadata(), b"").await;
+    client.request(last + 2, fetch("never"), b"").await;
+    client.stream.shutdown().await.expect("half closed");
+    let mut answered = Vec::new();
+    while let Some(frame) = client.try_frame().await {
+        answered.extend(frame.response().error.is_none().then_some(frame.stream));
+    }
+    assert_eq!(answered, [last + 1]);
+    client.served.take().expect("task").await.expect("it ended");
+    assert_eq!(edge.service.waiting.load(SeqCst), 0);
+}
+
 #[tokio::test]
 async fn row_39_connections_beyond_the_caps_are_reset_and_the_others_go_on() {
     for (total, per_address, reason) in
