@@ -16,6 +16,8 @@ const READ_BYTES: usize = 64 * 1024;
 const READ_BYTES_MIN: usize = 4 * 1024;
 /// Room for the next frame is as much as the last one took, up to this.
 const EXPECTED_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Large frames whose memory is looked after, to be used again.
+const LENT_MAX: usize = 4;
 /// Pieces that one vectored write takes.
 pub(super) const SLICES_MAX: usize = 64;
 
@@ -104,16 +106,22 @@ pub(super) struct Frame {
 pub(super) struct Incoming {
     buffer: BytesMut,
     /// Size of the last frame if it was large: the next one is probably as large, and with room for
-    /// all of it its beginning has not to be moved, and the memory of the last is used again if
-    /// nobody holds it any more.
+    /// all of it its beginning has not to be moved.
     expected_bytes: usize,
+    /// The last large frames, oldest first. Memory that nobody else holds any more is used again,
+    /// the newest first, since it is the likeliest to be in the processor's caches.
+    lent: VecDeque<Bytes>,
 }
 
 impl Incoming {
     /// Where the next read goes; there is always room.
     pub(super) fn room(&mut self) -> &mut BytesMut {
-        if self.buffer.capacity() - self.buffer.len() < READ_BYTES_MIN {
-            let expected = if self.buffer.is_empty() { self.expected_bytes } else { 0 };
+        let expected = if self.buffer.is_empty() { self.expected_bytes } else { 0 };
+        let room = self.buffer.capacity() - self.buffer.len();
+        if room < expected.max(READ_BYTES_MIN) {
+            if expected > 0 {
+                self.take_back();
+            }
             self.buffer.reserve(expected.max(READ_BYTES));
         }
         &mut self.buffer
@@ -134,16 +142,42 @@ impl Incoming {
             self.buffer.reserve(size - self.buffer.len());
             return Ok(None);
         }
-        self.expected_bytes = if size > READ_BYTES { size.min(EXPECTED_BYTES_MAX) } else { 0 };
         let mut header = self.buffer.split_to(size).freeze();
+        self.expect(&header);
         let payload = header.split_off(FRAME_PREFIX_BYTES + fixed.header_bytes);
         header.advance(FRAME_PREFIX_BYTES);
         Ok(Some(Frame { fixed, header, payload }))
+    }
+
+    /// Gets ready for a frame like this one.
+    fn expect(&mut self, frame: &Bytes) {
+        let size = frame.len();
+        self.expected_bytes = if size > READ_BYTES { size.min(EXPECTED_BYTES_MAX) } else { 0 };
+        match self.expected_bytes == size {
+            true if self.lent.len() == LENT_MAX => _ = self.lent.pop_front(),
+            true => {}
+            false => return self.lent.clear(),
+        }
+        self.lent.push_back(frame.clone());
+    }
+
+    /// Makes the buffer of memory that was lent and is not held any more.
+    fn take_back(&mut self) {
+        // The end of the last frame's memory, which is too small for another.
+        self.buffer = BytesMut::new();
+        let Some(newest) = self.lent.iter().rposition(Bytes::is_unique) else { return };
+        let memory = self.lent.remove(newest).expect("it was just found");
+        if let Ok(mut memory) = memory.try_into_mut() {
+            memory.clear();
+            self.buffer = memory;
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::protocol::native::frame::{Kind, StreamId, put_frame, put_ping};
     use crate::protocol::native::message::Response;
@@ -196,27 +230,52 @@ mod tests {
         }
     }
 
-    #[test]
-    fn the_memory_of_a_large_frame_is_used_again_once_it_is_dropped() {
-        let payload = vec![7; 1 << 20];
+    /// Puts a frame into the wire's bytes and takes it out as a socket would hand it over.
+    fn receive(incoming: &mut Incoming, payload: &[u8]) -> Bytes {
         let mut wire = BytesMut::new();
         put_frame(&mut wire, Kind::Response, StreamId(3), &Response::default(), payload.len());
-        wire.extend_from_slice(&payload);
-        let mut incoming = Incoming::default();
-        let mut places = Vec::new();
-        for _ in 0..4 {
-            let mut left = &wire[..];
-            while !left.is_empty() {
-                let room = incoming.room();
-                let read = (room.capacity() - room.len()).min(left.len());
-                room.extend_from_slice(&left[..read]);
-                left = &left[read..];
-                if let Some(frame) = incoming.next_frame().expect("sound") {
-                    assert!(left.is_empty() && frame.payload[..] == payload[..]);
-                    places.push(frame.payload.as_ptr() as usize);
-                }
+        wire.extend_from_slice(payload);
+        let mut left = &wire[..];
+        loop {
+            let room = incoming.room();
+            let read = (room.capacity() - room.len()).min(left.len());
+            room.extend_from_slice(&left[..read]);
+            left = &left[read..];
+            if let Some(frame) = incoming.next_frame().expect("sound") {
+                assert!(left.is_empty());
+                return frame.payload;
             }
         }
-        assert_eq!(places[2], places[3], "after the first the size is known");
+    }
+
+    #[test]
+    fn memory_of_large_frames_is_used_again_and_never_while_somebody_holds_it() {
+        for held_max in 0..LENT_MAX {
+            let mut incoming = Incoming::default();
+            let (mut held, mut places) = (VecDeque::new(), BTreeSet::new());
+            for number in 0..40_u8 {
+                // The first are smaller, so what they took does not suffice for the later ones.
+                let size = if number < 10 { 1 << 19 } else { 1 << 20 };
+                let payload = receive(&mut incoming, &vec![number; size]);
+                if number >= 20 {
+                    places.insert(payload.as_ptr() as usize);
+                }
+                held.push_back((number, payload));
+                while held.len() > held_max {
+                    let (number, payload) = held.pop_front().expect("there is one");
+                    assert!(payload.iter().all(|&byte| byte == number));
+                }
+            }
+            assert!(places.len() <= held_max + 1, "{places:?} for {held_max} that are held");
+        }
+    }
+
+    #[test]
+    fn nothing_is_kept_for_large_frames_once_small_ones_come() {
+        let mut incoming = Incoming::default();
+        receive(&mut incoming, &[1; 1 << 20]);
+        assert_eq!(incoming.lent.len(), 1);
+        receive(&mut incoming, &[2; 10]);
+        assert_eq!(incoming.lent.len(), 0);
     }
 }
