@@ -207,8 +207,12 @@ func (b *book) missing() string {
 	defer b.lock.Unlock()
 	for partition, end := range b.ends {
 		if b.high[partition] != end {
-			return fmt.Sprintf("partition %d is committed up to %d of %d", partition,
-				b.high[partition], end)
+			unread := end
+			for b.read[partition][unread-1] {
+				unread--
+			}
+			return fmt.Sprintf("partition %d is committed up to %d of %d, and read from %d on",
+				partition, b.high[partition], end, unread)
 		}
 	}
 	return "the group is " + b.state
