@@ -192,7 +192,7 @@ fn a_terminal_sees_how_a_run_is_going() {
     let flags = "produce --duration 3s --warmup 0s --rate 1000 --durability os --batch-records 10";
     let line = format!("{program} bench {flags} --dir {}", directory.path().display());
     let mut script = std::process::Command::new("script");
-    script.args(["-qec", &line, "/dev/null"]).stdin(Stdio::null());
+    script.args(["-qec", &line, "/dev/null"]).stdin(Stdio::null()).env("TERM", "xterm");
     let output = script.output().expect("it runs");
     let seen = text(&output.stdout);
     assert!(output.status.success(), "{seen}");
