@@ -18,7 +18,9 @@ const INTERRUPTED: i32 = 130;
 fn on_terminal(command: &Command, setting: &str, redirection: &str) -> Command {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     let words: Vec<&str> = words.map(|word| word.to_str().expect("UTF-8")).collect();
-    let line = format!("env {setting} {} {redirection}", words.join(" "));
+    // Tests that run in the background inherit an interrupt that is ignored, and hand it down.
+    let words = words.join(" ");
+    let line = format!("env --default-signal=INT {setting} {words} {redirection}");
     let mut script = Command::new("script");
     script.args(["-qefc", &line, "/dev/null"]);
     script.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
